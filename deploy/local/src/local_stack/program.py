@@ -1,0 +1,90 @@
+"""One replica of one of our services."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from local_stack.errors import Unhealthy
+from local_stack.folder import StateFolder
+from local_stack.layout import Service
+from local_stack.part import Part
+from local_stack.ports import HOST, PortBook
+
+_TIMEOUT_S = 3.0
+
+
+class Program(Part):
+    """`python -m <module>` with its settings in the environment and its health on /readyz."""
+
+    stop_grace_s = 12.0  # a service finishes its chunk within 10 s
+
+    def __init__(
+        self,
+        service: Service,
+        number: int,
+        folder: StateFolder,
+        ports: PortBook,
+        addresses: Callable[[], Mapping[str, str]],
+    ) -> None:
+        super().__init__(f"{service.name}-{number}", folder, ports)
+        self._service = service
+        self._addresses = addresses
+        self._port = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.state_folder.part_folder(f"services/{self.name}")
+
+    async def prepare(self) -> None:
+        self._port = self.ports.claim(self.name)
+
+    def command(self) -> Sequence[str]:
+        return (sys.executable, "-m", self._service.module)
+
+    def environment(self) -> Mapping[str, str]:
+        shared = dict(self._addresses())
+        operator_url = shared.pop("DATABASE_URL", "")
+        # No service is handed what could reach another's schema.
+        for secret in ("ADMIN_DATABASE_URL", "ROLE_PASSWORD"):
+            shared.pop(secret, None)
+        scheme, _, rest = operator_url.partition("://operator:")
+        return {
+            **shared,
+            "DATABASE_URL": f"{scheme}://{self._service.role}:{rest}",
+            "INSTANCE_ID": self.name,
+            "ADMIN_HOST": HOST,
+            "ADMIN_PORT": str(self._port),
+            "PYTHONUNBUFFERED": "1",
+            **self._service.environment,
+        }
+
+    async def probe(self) -> None:
+        status, body = await get(self._port, "/readyz")
+        if status != 200:
+            raise Unhealthy(f"/readyz answers {status}: {body[:500]}")
+
+    def addresses(self) -> Mapping[str, str]:
+        return {f"ADMIN_URL_{variable(self.name)}": f"http://{HOST}:{self._port}"}
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET on this machine. Raises OSError, TimeoutError or Unhealthy."""
+    async with asyncio.timeout(_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection(HOST, port)
+        try:
+            request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+            writer.write(request.encode())
+            answer = (await reader.read()).decode(errors="replace")
+        finally:
+            writer.close()
+    head, _, body = answer.partition("\r\n\r\n")
+    words = head.split(" ", 2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise Unhealthy(f"{path} got no HTTP answer")
+    return int(words[1]), body
+
+
+def variable(part: str) -> str:
+    """The part's name as it stands in an environment variable: `stock-0` is `STOCK_0`."""
+    return part.upper().replace("-", "_")

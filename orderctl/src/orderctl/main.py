@@ -1,0 +1,115 @@
+"""The operator's command line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+
+from orderctl.services import SERVICES, role_dsn
+from shared.contracts.topics import TOPICS
+from shared.database.migrations import MigrationError, bootstrap, migrate
+from shared.kafka.connection import KafkaConnection
+from shared.kafka.topics import TopicError, create_topics, verify_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
+app.add_typer(topics_app, name="topics")
+
+Bootstrap = Annotated[
+    str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
+]
+Prefix = Annotated[
+    str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
+]
+
+
+@app.command("migrate")
+def migrate_command(
+    admin_url: Annotated[
+        str,
+        typer.Option(
+            envvar="ADMIN_DATABASE_URL", help="A superuser's address of the database, with its name."
+        ),
+    ],
+    password: Annotated[
+        str,
+        typer.Option(envvar="ROLE_PASSWORD", help="What every role logs in with; empty keeps it."),
+    ] = "",
+) -> None:
+    """Create roles and schemas where they are missing, and bring every schema up to date.
+
+    Safe to run at any time and by several at once.
+    """
+
+    async def work() -> None:
+        await bootstrap(admin_url, [service.schema for service in SERVICES], password)
+        for service in SERVICES:
+            dsn = role_dsn(admin_url, service.schema, password)
+            for name in await migrate(dsn, service.schema, service.package):
+                typer.echo(f"{service.schema}: ran {name}")
+        typer.echo("all schemas are up to date")
+
+    _run(work())
+
+
+@topics_app.command("create")
+def topics_create(
+    bootstrap_servers: Bootstrap,
+    prefix: Prefix = "",
+    replication: Annotated[
+        int,
+        typer.Option(envvar="KAFKA_REPLICATION", help="Replicas of each partition.", min=1),
+    ] = 1,
+) -> None:
+    """Create the topics that are missing."""
+
+    async def work() -> None:
+        connection = KafkaConnection(bootstrap_servers, prefix)
+        for name in await create_topics(connection, replication=replication):
+            typer.echo(f"created {name}")
+        await verify_topics(connection, TOPICS)
+        typer.echo("all topics are there")
+
+    _run(work())
+
+
+@topics_app.command("check")
+def topics_check(bootstrap_servers: Bootstrap, prefix: Prefix = "") -> None:
+    """Say which topics are missing or have another number of partitions."""
+
+    async def work() -> None:
+        await verify_topics(KafkaConnection(bootstrap_servers, prefix), TOPICS, within_s=0)
+        typer.echo("all topics are there")
+
+    _run(work())
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except (MigrationError, TopicError) as error:
+        _fail(str(error))
+    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        _fail(f"{type(error).__name__}: {error}")
+
+
+def _fail(problem: str) -> None:
+    sys.stderr.write(f"orderctl: {problem}\n")
+    sys.exit(1)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

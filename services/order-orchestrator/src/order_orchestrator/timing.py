@@ -1,0 +1,53 @@
+"""When a saga has to be looked at again. Pure: the clock's reading comes in as a value."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zlib import crc32
+
+from order_orchestrator.domain import (
+    FORWARD,
+    UNDO_OWED,
+    Limits,
+    Saga,
+    SagaState,
+)
+
+_SPREAD = 0.5
+"""Sagas that were sent together come due over this share of the delay."""
+
+
+def resend_delay(saga: Saga, limits: Limits) -> timedelta:
+    """Doubles with each send up to its limit; the jitter comes from the order id and the count."""
+    delay = min(limits.resend_after * (1 << min(saga.sends - 1, 16)), limits.resend_at_most)
+    chance = crc32(f"{saga.order.order_id}:{saga.sends}".encode()) / 2**32
+    return delay * (1 + _SPREAD * chance)
+
+
+def resend_at(saga: Saga, limits: Limits) -> datetime | None:
+    """When what is out is sent again. None where nothing is out."""
+    if saga.last_sent_at is None:
+        return None
+    return saga.last_sent_at + resend_delay(saga, limits)
+
+
+def doubt_at(saga: Saga, limits: Limits) -> datetime | None:
+    """When an unanswered `do` may first be given up: past the deadline, sent at least twice, and
+    the last one with time to be answered. None before it was sent again."""
+    if saga.sends < 2 or saga.last_sent_at is None or saga.deadline_at is None:
+        return None
+    return max(saga.deadline_at, saga.last_sent_at + limits.resend_after)
+
+
+def wake_at(saga: Saga, limits: Limits) -> datetime | None:
+    """The moment of the next thing to do for this saga. None: nothing, until a message comes."""
+    if saga.stuck is not None:
+        return None
+    if saga.state in FORWARD:
+        again, doubt = resend_at(saga, limits), doubt_at(saga, limits)
+        return again if again is None or doubt is None else min(again, doubt + limits.reading_grace)
+    if saga.state is SagaState.AWAITING_PAYMENT:
+        return None if saga.pay_by is None else saga.pay_by + limits.reading_grace
+    if saga.state is SagaState.COMPLETING or not UNDO_OWED.isdisjoint(saga.steps):
+        return resend_at(saga, limits)
+    return None

@@ -1,0 +1,157 @@
+"""A chunk of commands becomes effects and replies: load, fold, save."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from shared import crash_points
+from shared.contracts.base import message_id
+from shared.contracts.stock import ReserveStock
+from shared.pipeline import Delivery, Outgoing, Refusal
+from stock.domain import Fold, Refused, ReservationState
+from stock.metrics import CONFLICTS, REFUSALS
+from stock.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from shared.contracts.base import Message
+    from shared.database import Connection
+    from stock.domain import AdminCommand, Product, Reservation, SagaCommand
+
+REPLIES = "stock.replies.v1"
+EVENTS = "stock.events.v1"
+
+CONFLICTS_BEFORE_LOCKING = 3
+"""After as many chunks in a row that had to fold again, the next one locks before it folds."""
+
+
+class SagaCommands:
+    """Reserve, commit and release, by the strategy `optimistic`.
+
+    The fold works on rows read without locks. To save, the rows are locked in key order; where
+    one of them has another version by then, the chunk is folded again on the locked rows, which
+    nobody can change any more. So a conflict costs one fold, never a refusal.
+    """
+
+    def __init__(self, currency: str) -> None:
+        """`currency` is the deployment's."""
+        self._currency = currency
+        self._conflicts_in_a_row = 0
+
+    async def __call__(
+        self, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> Sequence[Outgoing | Refusal]:
+        """Decide the commands of a chunk and reply to each."""
+        store = Store(connection)
+        commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
+        reservations = await store.lock_reservations(command.order_id for command in commands)
+        product_ids = _touched(commands, reservations)
+        locks_first = self._conflicts_in_a_row >= CONFLICTS_BEFORE_LOCKING
+        load = store.lock_products if locks_first else store.read_products
+        products = await load(product_ids)
+        crash_points.reach("after_load")
+
+        fold, replies = self._fold(commands, products, reservations)
+        if fold.changed_products and not locks_first:
+            locked = await store.lock_products(product_ids)
+            if _versions(locked) != _versions(products):
+                self._conflicts_in_a_row += 1
+                CONFLICTS.inc()
+                fold, replies = self._fold(commands, locked, reservations)
+            else:
+                self._conflicts_in_a_row = 0
+        elif locks_first:
+            self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
+
+        await _save(store, fold)
+        for reply in replies:
+            if reply.type == "StockRefused":
+                REFUSALS.labels(getattr(reply, "reason")).inc()  # noqa: B009 - told by its type
+        return [
+            Outgoing(
+                REPLIES,
+                delivery.message.order_id,  # type: ignore[attr-defined]
+                reply,
+                message_id(reply),
+                delivery.traceparent,
+            )
+            for delivery, reply in zip(deliveries, replies, strict=True)
+        ]
+
+    def _fold(
+        self,
+        commands: Sequence[SagaCommand],
+        products: Sequence[Product],
+        reservations: Sequence[Reservation],
+    ) -> tuple[Fold, list[Message]]:
+        fold = Fold(products, reservations, self._currency)
+        return fold, [fold.apply(command) for command in commands]
+
+
+class AdminCommands:
+    """What operators say of products. The pipeline answers duplicates from what it kept."""
+
+    def __init__(self, currency: str) -> None:
+        """`currency` is the deployment's."""
+        self._currency = currency
+
+    async def __call__(
+        self, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> Sequence[Outgoing | Refusal]:
+        """Decide the commands of a chunk; an event for each, or a refusal."""
+        store = Store(connection)
+        commands = [cast("AdminCommand", delivery.message) for delivery in deliveries]
+        products = await store.lock_products(sorted({command.product_id for command in commands}))
+        fold = Fold(products, (), self._currency)
+        results: list[Outgoing | Refusal] = []
+        for delivery, command in zip(deliveries, commands, strict=True):
+            event = fold.administer(command)
+            if isinstance(event, Refused):
+                results.append(
+                    Refusal(delivery.received, event.reason, event.detail, delivery.message)
+                )
+            else:
+                results.append(
+                    Outgoing(
+                        EVENTS, command.product_id, event, message_id(event), delivery.traceparent
+                    )
+                )
+        await _save(store, fold)
+        if fold.changed_products:
+            await store.update_catalogue(fold.changed_products)
+        return results
+
+
+async def _save(store: Store, fold: Fold) -> None:
+    """Write what the fold changed, table by table in the one order that all chunks keep."""
+    if fold.new_reservations:
+        await store.insert_reservations(fold.new_reservations)
+    if fold.changed_reservations:
+        await store.update_reservations(fold.changed_reservations)
+    if fold.new_products:
+        await store.insert_products(fold.new_products)
+    if fold.changed_products:
+        await store.update_counters(fold.changed_products)
+    if fold.movements:
+        await store.insert_movements(fold.movements)
+
+
+def _touched(
+    commands: Sequence[SagaCommand], reservations: Sequence[Reservation]
+) -> Collection[str]:
+    """The products that a chunk may move, in key order."""
+    touched = {
+        line.product_id
+        for command in commands
+        if isinstance(command, ReserveStock)
+        for line in command.items
+    }
+    for reservation in reservations:
+        if reservation.state is ReservationState.RESERVED:
+            touched.update(line.product_id for line in reservation.lines)
+    return sorted(touched)
+
+
+def _versions(products: Sequence[Product]) -> dict[str, int]:
+    return {product.product_id: product.version for product in products}

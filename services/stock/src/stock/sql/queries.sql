@@ -1,0 +1,79 @@
+-- name: lock_reservations
+-- The reservations of a chunk's orders, locked in key order: first of all locks.
+SELECT order_id, state, lines, refusal
+FROM reservation
+WHERE order_id = ANY (:order_ids::text[])
+ORDER BY order_id
+FOR UPDATE;
+
+-- name: read_products
+-- The products of a chunk as they are now, without locks: the fold is checked when it is saved.
+SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+       available, reserved, sold, received, version
+FROM product
+WHERE product_id = ANY (:product_ids::text[]);
+
+-- name: lock_products
+-- The same rows, locked in key order and as they are then. UPDATE … FROM unnest alone would
+-- lock them in the order of its plan, and two chunks could wait for each other.
+SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+       available, reserved, sold, received, version
+FROM product
+WHERE product_id = ANY (:product_ids::text[])
+ORDER BY product_id
+FOR UPDATE;
+
+-- name: insert_reservations!
+-- A row that is there already belongs to a faster instance: the caller counts and starts over.
+INSERT INTO reservation (order_id, state, lines, refusal)
+SELECT order_id, state, lines::jsonb, refusal::jsonb
+FROM unnest(:order_ids::text[], :states::text[], :lines::text[], :refusals::text[])
+     AS row (order_id, state, lines, refusal)
+ON CONFLICT DO NOTHING;
+
+-- name: update_reservations!
+-- Rows are locked by now.
+UPDATE reservation SET state = row.state
+FROM unnest(:order_ids::text[], :states::text[]) AS row (order_id, state)
+WHERE reservation.order_id = row.order_id;
+
+-- name: insert_products!
+-- New products; a conflict is another instance's PutProduct of the same one.
+INSERT INTO product (product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+                     available, reserved, sold, received, version)
+SELECT *
+FROM unnest(:product_ids::text[], :names::text[], :prices::bigint[], :currencies::text[],
+            :strategies::text[], :when_redis_downs::text[], :max_per_orders::integer[],
+            :availables::bigint[], :reserveds::bigint[], :solds::bigint[], :receiveds::bigint[],
+            :versions::bigint[])
+ON CONFLICT DO NOTHING;
+
+-- name: update_counters!
+-- The counters of products that are locked by now.
+UPDATE product
+SET available = row.available, reserved = row.reserved, sold = row.sold,
+    received = row.received, version = row.version
+FROM unnest(:product_ids::text[], :availables::bigint[], :reserveds::bigint[], :solds::bigint[],
+            :receiveds::bigint[], :versions::bigint[])
+     AS row (product_id, available, reserved, sold, received, version)
+WHERE product.product_id = row.product_id;
+
+-- name: update_catalogue!
+-- What an operator says of products, beside their counters.
+UPDATE product
+SET name = row.name, price = row.price, strategy = row.strategy,
+    when_redis_down = row.when_redis_down, max_per_order = row.max_per_order
+FROM unnest(:product_ids::text[], :names::text[], :prices::bigint[], :strategies::text[],
+            :when_redis_downs::text[], :max_per_orders::integer[])
+     AS row (product_id, name, price, strategy, when_redis_down, max_per_order)
+WHERE product.product_id = row.product_id;
+
+-- name: insert_movements!
+-- The primary key is the last defence: a command moves a product once.
+INSERT INTO stock_movement (command_id, product_id, kind, quantity, reason)
+SELECT * FROM unnest(:command_ids::text[], :product_ids::text[], :kinds::text[],
+                     :quantities::bigint[], :reasons::text[]);
+
+-- name: read_levels
+-- Every product's counters, for the holder of the feed.
+SELECT product_id, available, reserved, sold, received, version FROM product;

@@ -1,0 +1,168 @@
+"""Stock's tables: one typed method for each named query."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from shared.contracts.order_parts import LineDetail, PricedLine
+from shared.contracts.stock import StockRefusal, StockStrategy, WhenRedisDown
+from shared.database import Queries
+from shared.pipeline import Conflict
+from stock.domain import Product, Reservation, ReservationState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    import asyncpg
+
+    from shared.database import Connection
+    from stock.domain import Movement
+
+queries = Queries("stock", "sql/queries.sql")
+
+
+class Store:
+    """Loads and saves chunks on one connection, inside the caller's transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work on `connection`."""
+        self._connection = connection
+
+    async def lock_reservations(self, order_ids: Iterable[str]) -> list[Reservation]:
+        """The reservations of these orders that are there, locked in key order."""
+        rows = await queries.lock_reservations.rows(
+            self._connection, order_ids=sorted(set(order_ids))
+        )
+        return [_reservation(row) for row in rows]
+
+    async def read_products(self, product_ids: Collection[str]) -> list[Product]:
+        """These products as they are now, not locked."""
+        rows = await queries.read_products.rows(self._connection, product_ids=list(product_ids))
+        return [_product(row) for row in rows]
+
+    async def lock_products(self, product_ids: Collection[str]) -> list[Product]:
+        """These products as they are now, locked in key order."""
+        rows = await queries.lock_products.rows(self._connection, product_ids=list(product_ids))
+        return [_product(row) for row in rows]
+
+    async def insert_reservations(self, reservations: Sequence[Reservation]) -> None:
+        """Save decisions; raises `Conflict` where another instance decided one of the orders."""
+        inserted = await queries.insert_reservations.run(
+            self._connection,
+            order_ids=[row.order_id for row in reservations],
+            states=[row.state for row in reservations],
+            lines=[_lines_json(row) for row in reservations],
+            refusals=[_refusal_json(row) for row in reservations],
+        )
+        if inserted != len(reservations):
+            raise Conflict("another instance decided an order of this chunk")
+
+    async def update_reservations(self, reservations: Sequence[Reservation]) -> None:
+        """Save the states of locked reservations."""
+        await queries.update_reservations.run(
+            self._connection,
+            order_ids=[row.order_id for row in reservations],
+            states=[row.state for row in reservations],
+        )
+
+    async def insert_products(self, products: Sequence[Product]) -> None:
+        """Save new products; raises `Conflict` where another instance put one of them."""
+        inserted = await queries.insert_products.run(
+            self._connection,
+            **_catalogue(products),
+            currencies=[row.currency for row in products],
+            **_counters(products),
+        )
+        if inserted != len(products):
+            raise Conflict("another instance put a product of this chunk")
+
+    async def update_counters(self, products: Sequence[Product]) -> None:
+        """Save the counters of locked products."""
+        await queries.update_counters.run(
+            self._connection,
+            product_ids=[row.product_id for row in products],
+            **_counters(products),
+        )
+
+    async def update_catalogue(self, products: Sequence[Product]) -> None:
+        """Save what an operator said of locked products."""
+        await queries.update_catalogue.run(self._connection, **_catalogue(products))
+
+    async def insert_movements(self, movements: Sequence[Movement]) -> None:
+        """Write entries of the ledger."""
+        await queries.insert_movements.run(
+            self._connection,
+            command_ids=[row.command_id for row in movements],
+            product_ids=[row.product_id for row in movements],
+            kinds=[row.kind for row in movements],
+            quantities=[row.quantity for row in movements],
+            reasons=[row.reason for row in movements],
+        )
+
+
+def _counters(products: Sequence[Product]) -> dict[str, list[Any]]:
+    return {
+        "availables": [row.available for row in products],
+        "reserveds": [row.reserved for row in products],
+        "solds": [row.sold for row in products],
+        "receiveds": [row.received for row in products],
+        "versions": [row.version for row in products],
+    }
+
+
+def _catalogue(products: Sequence[Product]) -> dict[str, list[Any]]:
+    return {
+        "product_ids": [row.product_id for row in products],
+        "names": [row.name for row in products],
+        "prices": [row.price for row in products],
+        "strategies": [row.strategy for row in products],
+        "when_redis_downs": [row.when_redis_down for row in products],
+        "max_per_orders": [row.max_per_order for row in products],
+    }
+
+
+def _product(row: asyncpg.Record) -> Product:
+    (
+        product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+        available, reserved, sold, received, version,
+    ) = row  # fmt: skip
+    return Product(
+        product_id, name, price, currency, StockStrategy(strategy),
+        WhenRedisDown(when_redis_down), max_per_order,
+        available, reserved, sold, received, version,
+    )  # fmt: skip
+
+
+def _reservation(row: asyncpg.Record) -> Reservation:
+    lines = tuple(
+        PricedLine(product_id=product_id, quantity=quantity, unit_price=unit_price)
+        for product_id, quantity, unit_price in json.loads(row["lines"])
+    )
+    state = ReservationState(row["state"])
+    if row["refusal"] is None:
+        return Reservation(row["order_id"], state, lines)
+    refusal = json.loads(row["refusal"])
+    return Reservation(
+        row["order_id"],
+        state,
+        lines,
+        StockRefusal(refusal["reason"]),
+        tuple(
+            LineDetail(product_id=product_id, requested=requested, available=available)
+            for product_id, requested, available in refusal["details"]
+        ),
+    )
+
+
+def _lines_json(reservation: Reservation) -> str:
+    return json.dumps(
+        [[line.product_id, line.quantity, line.unit_price] for line in reservation.lines]
+    )
+
+
+def _refusal_json(reservation: Reservation) -> str | None:
+    if reservation.refusal is None:
+        return None
+    details = [[line.product_id, line.requested, line.available] for line in reservation.details]
+    return json.dumps({"reason": reservation.refusal, "details": details})

@@ -1,0 +1,109 @@
+"""The admin port: health, metrics, and the operator's actions of a service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    Check = Callable[[], Awaitable[str | None]]
+
+CHECK_TIMEOUT_S = 3.0
+
+
+def admin_app(checks: Mapping[str, Check], routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application of the admin port.
+
+    Each check returns None where its dependency is well, or what is wrong with it.
+    """
+
+    async def livez(request: Request) -> Response:
+        # the event loop runs: that is all that a restart could mend
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        names = list(checks)
+        found = await asyncio.gather(*(_run(checks[name]) for name in names))
+        problems = {name: problem for name, problem in zip(names, found, strict=True) if problem}
+        body = {
+            "ready": not problems,
+            "checks": {name: problems.get(name, "ok") for name in names},
+        }
+        return JSONResponse(body, status_code=503 if problems else 200)
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            *routes,
+        ]
+    )
+
+
+class AdminServer(uvicorn.Server):
+    """uvicorn inside the service's own event loop; signals stay with the service."""
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        """Serve `app` on `host`:`port`."""
+        super().__init__(
+            uvicorn.Config(
+                app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signal handlers alone."""
+        yield
+
+    async def serve_until(self, stopped: asyncio.Event) -> None:
+        """Serve until `stopped` is set; raises OSError where the port is taken."""
+
+        async def stop() -> None:
+            await stopped.wait()
+            self.should_exit = True
+
+        watcher = asyncio.create_task(stop())
+        try:
+            await self.serve()
+        except SystemExit as refused:  # uvicorn ends the process when it can't bind
+            raise OSError(
+                f"the admin port {self.config.host}:{self.config.port} can't be opened"
+            ) from refused
+        finally:
+            watcher.cancel()
+
+
+async def _run(check: Check) -> str | None:
+    try:
+        return await asyncio.wait_for(check(), CHECK_TIMEOUT_S)
+    except TimeoutError:
+        return f"no answer in {CHECK_TIMEOUT_S:.0f} s"
+    except Exception as error:  # noqa: BLE001 - a probe reports whatever is wrong
+        return f"{type(error).__name__}: {error}"[:200]
+
+
+def json_problem(status: int, title: str, detail: str, **extra: Any) -> Response:
+    """An error as a problem document (RFC 9457)."""
+    return JSONResponse(
+        {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra},
+        status_code=status,
+        media_type="application/problem+json",
+    )

@@ -1,0 +1,116 @@
+"""Answers to requests: kept beside the id, given again to a duplicate, and refusals spoken."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from shared.contracts.base import MAX_NOTE_CHARS, message_id
+from shared.contracts.refusals import CommandRefusal, CommandRefused
+from shared.contracts.topics import TOPICS
+from shared.database import Connection, Queries
+from shared.pipeline.inbox import REUSED
+from shared.pipeline.messages import Delivery, Outgoing
+from shared.pipeline.outbox import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.pipeline.messages import Refusal, RefusalHandler
+
+_queries = Queries("shared", "database/sql/pipeline.sql")
+
+_REASONS = frozenset(CommandRefusal)
+
+
+async def keep(
+    connection: Connection, deliveries: Sequence[Delivery], answers: Sequence[Row]
+) -> None:
+    """Keep each request's answers: those that carry its command id."""
+    by_command: dict[str, list[list[str]]] = {}
+    for row in answers:
+        value = (row.value or b"").decode()
+        command_id = json.loads(value).get("commandId")
+        by_command.setdefault(command_id, []).append(
+            [row.topic, (row.key or b"").decode(), row.message_type, row.message_id, value]
+        )
+    kept = sorted(
+        {
+            (delivery.message.type, delivery.message_id)
+            for delivery in deliveries
+            if not delivery.duplicate and delivery.message_id in by_command
+        }
+    )
+    if kept:
+        await _queries.keep_answers.run(
+            connection,
+            types=[type_ for type_, _ in kept],
+            ids=[id_ for _, id_ in kept],
+            answers=[json.dumps(by_command[id_]) for _, id_ in kept],
+        )
+
+
+async def of_duplicates(
+    connection: Connection, deliveries: Sequence[Delivery]
+) -> tuple[list[Row], list[Delivery]]:
+    """The kept answers to the duplicates of a chunk, and the deliveries that are new.
+
+    A second copy within one chunk adds nothing: the answer to the first is on its way.
+    """
+    fresh = [delivery for delivery in deliveries if not delivery.duplicate]
+    here = {(delivery.message.type, delivery.message_id) for delivery in fresh}
+    asked = {
+        (delivery.message.type, delivery.message_id): delivery
+        for delivery in deliveries
+        if delivery.duplicate and (delivery.message.type, delivery.message_id) not in here
+    }
+    if not asked:
+        return [], fresh
+    rows = []
+    for found in await _queries.kept_answers.rows(
+        connection, types=[type_ for type_, _ in asked], ids=[id_ for _, id_ in asked]
+    ):
+        delivery = asked[found["message_type"], found["message_id"]]
+        for topic, key, type_, id_, value in json.loads(found["answers"] or "[]"):
+            rows.append(
+                Row(topic, key.encode(), type_, id_, value.encode(), delivery.traceparent)
+            )
+    return rows, fresh
+
+
+def answer_with_command_refused(topic: str) -> RefusalHandler:
+    """A handler that says `CommandRefused` on `topic`, wherever the sender can be told."""
+
+    async def answer(
+        connection: Connection,
+        refusals: Sequence[Refusal],
+    ) -> list[Outgoing]:
+        return [
+            Outgoing(
+                topic, refused.key, refused, message_id(refused), refusal.received.traceparent
+            )
+            for refusal in refusals
+            if (refused := command_refused(refusal)) is not None
+        ]
+
+    return answer
+
+
+def command_refused(refusal: Refusal) -> CommandRefused | None:
+    """The answer to a message that can't be obeyed; None where its ids can't be told."""
+    if refusal.unreadable is not None:
+        return refusal.unreadable.refused()
+    message: Any = refusal.message
+    if message is None:
+        return None
+    reason = refusal.reason if refusal.reason in _REASONS else CommandRefusal.INVALID_COMMAND
+    return CommandRefused(
+        command_id=message_id(message),
+        command=message.type,
+        key=TOPICS[refusal.received.topic].key_of(message),
+        reason=CommandRefusal(reason),
+        detail=refusal.detail[:MAX_NOTE_CHARS],
+    )
+
+
+assert REUSED in _REASONS

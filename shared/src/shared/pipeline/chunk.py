@@ -1,0 +1,181 @@
+"""Run a chunk: one transaction, again and again until it holds, halved where a message is at
+fault."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from shared import backoff, crash_points
+from shared.database import faults
+from shared.pipeline import answers, inbox, outbox
+from shared.pipeline.dead_letters import dead_letter
+from shared.pipeline.messages import Delivery, Outgoing, Refusal
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.database import Connection, Pool
+    from shared.pipeline.messages import Route
+    from shared.pipeline.outbox import Chunk
+    from shared.pipeline.relay import Relay
+
+_log = get_logger(__name__)
+
+FAULTY = "handling_failed"
+ACQUIRE_TIMEOUT_S = 10.0
+
+
+class ChunkRunner:
+    """Turns validated messages of one route into committed effects."""
+
+    def __init__(self, route: Route, pool: Pool, relay: Relay, *, lease_s: float) -> None:
+        """`lease_s` is how long the relay has to publish before another instance may."""
+        self._route = route
+        self._pool = pool
+        self._relay = relay
+        self._lease_s = lease_s
+
+    async def run(self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal]) -> None:
+        """Commit the effects of `deliveries` and the dead letters of `refusals`.
+
+        Returns when all of it is committed and the relay has it. Never raises for a message;
+        retries the infrastructure's faults without end, and counts them.
+        """
+        attempt = 0
+        while True:
+            try:
+                chunks, refused = await self._transact(deliveries, refusals)
+            except Exception as error:  # noqa: BLE001 - told apart below; nothing is swallowed
+                if faults.is_message_fault(error) and deliveries:
+                    await self._isolate(deliveries, refusals, error)
+                    return
+                attempt += 1
+                await self._wait(error, attempt)
+            else:
+                crash_points.reach("after_commit")
+                self._count(deliveries, refused)
+                self._relay.submit(chunks)
+                return
+
+    async def _transact(
+        self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal]
+    ) -> tuple[list[Chunk], list[Refusal]]:
+        async with (
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            connection.transaction(),
+        ):
+            refused = list(refusals)
+            rows: list[outbox.Row] = []
+            if deliveries:
+                handled, reused = await inbox.remember(connection, deliveries)
+                refused.extend(reused)
+                if self._route.keeps_answers:
+                    rows, handled = await answers.of_duplicates(connection, handled)
+                results = await self._route.handler(connection, handled) if handled else ()
+                turned_down = [item for item in results if isinstance(item, Refusal)]
+                answered = [outbox.Row.of(item) for item in results if isinstance(item, Outgoing)]
+                if turned_down:
+                    await self._forget(connection, handled, turned_down)
+                    refused.extend(turned_down)
+                if self._route.keeps_answers:
+                    await answers.keep(connection, handled, answered)
+                rows.extend(answered)
+            if refused and self._route.refused is not None:
+                rows.extend(
+                    outbox.Row.of(item) for item in await self._route.refused(connection, refused)
+                )
+            rows.extend(dead_letter(self._route.group, refusal) for refusal in refused)
+            chunks = await outbox.write_outbox(
+                connection, rows, owner=self._relay.owner, lease_s=self._lease_s
+            )
+            crash_points.reach("before_commit")
+        return chunks, refused
+
+    async def _forget(
+        self, connection: Connection, handled: Sequence[Delivery], refusals: Sequence[Refusal]
+    ) -> None:
+        places = {id(refusal.received) for refusal in refusals}
+        new = [
+            delivery
+            for delivery in handled
+            if id(delivery.received) in places and not delivery.duplicate
+        ]
+        if new:
+            await inbox.forget(connection, new)
+
+    async def _isolate(
+        self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal], error: Exception
+    ) -> None:
+        """Run both halves; a message that stands alone with its fault is dead-lettered."""
+        if len(deliveries) > 1:
+            metrics.HALVINGS.labels(self._route.group).inc()
+            middle = len(deliveries) // 2
+            await self.run(deliveries[:middle], refusals)
+            await self.run(deliveries[middle:], ())
+            return
+        delivery = deliveries[0]
+        attempts = 1
+        if faults.is_constraint(error):
+            # What broke it may have been another's row that is there to be loaded by now.
+            attempts = 2
+            try:
+                chunks, refused = await self._transact(deliveries, refusals)
+            except Exception as again:  # noqa: BLE001 - told apart below
+                if not faults.is_message_fault(again):
+                    await self._wait(again, 1)
+                    await self.run(deliveries, refusals)
+                    return
+                error = again
+            else:
+                self._count(deliveries, refused)
+                self._relay.submit(chunks)
+                return
+        received = delivery.received
+        _log.error(
+            "message_dead_lettered",
+            group=self._route.group,
+            topic=received.topic,
+            partition=received.partition,
+            offset=received.offset,
+            error=type(error).__name__,
+            exc_info=error,
+        )
+        refusal = Refusal(
+            received,
+            FAULTY,
+            f"handling {delivery.message.type} failed with {type(error).__name__}; this is a bug"
+            " or bad stored data. The log has the trace; replay it once that is mended.",
+            delivery.message,
+            attempts=attempts,
+        )
+        await self.run((), [*refusals, refusal])
+
+    async def _wait(self, error: Exception, attempt: int) -> None:
+        cause = faults.cause(error)
+        metrics.RETRIES.labels(self._route.group, cause).inc()
+        if cause not in ("conflict", "deadlock"):
+            _log.warning(
+                "chunk_retried",
+                group=self._route.group,
+                cause=cause,
+                error=type(error).__name__,
+                detail=str(error)[:200],
+                attempt=attempt,
+            )
+        if faults.leaves_pool_stale(error):
+            await self._pool.expire_connections()
+        await asyncio.sleep(backoff.delay_s(attempt))
+
+    def _count(self, deliveries: Sequence[Delivery], refused: Sequence[Refusal]) -> None:
+        group = self._route.group
+        by_type: dict[str, int] = {}
+        for delivery in deliveries:
+            name = delivery.message.type
+            by_type[name] = by_type.get(name, 0) + 1
+        for name, count in by_type.items():
+            metrics.MESSAGES.labels(group, name).inc(count)
+        for refusal in refused:
+            metrics.DEAD_LETTERS.labels(group, refusal.reason).inc()

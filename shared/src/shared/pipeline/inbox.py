@@ -1,0 +1,82 @@
+"""The inbox: which messages were obeyed before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shared.database import Connection, Queries
+from shared.pipeline.messages import Delivery, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_queries = Queries("shared", "database/sql/pipeline.sql")
+
+REUSED = "command_id_reused"
+
+
+async def remember(
+    connection: Connection, deliveries: Sequence[Delivery]
+) -> tuple[list[Delivery], list[Refusal]]:
+    """Write the ids of a chunk, in key order, and tell new messages from duplicates.
+
+    Returns the deliveries to handle, in their order, with `duplicate` set where (type, id) was
+    known with the same fingerprint; and a refusal for each that brings other content under a
+    known id. Blocks while another instance's transaction holds one of the ids.
+    """
+    first: dict[tuple[str, str], bytes] = {}
+    for delivery in deliveries:
+        first.setdefault((delivery.message.type, delivery.message_id), delivery.fingerprint)
+    keys = sorted(first)
+    inserted = await _queries.remember_messages.rows(
+        connection,
+        types=[key[0] for key in keys],
+        ids=[key[1] for key in keys],
+        fingerprints=[first[key] for key in keys],
+    )
+    new = {(row["message_type"], row["message_id"]) for row in inserted}
+    if len(new) == len(deliveries):
+        return list(deliveries), []
+    known = [key for key in keys if key not in new]
+    if known:
+        for row in await _queries.known_fingerprints.rows(
+            connection, types=[key[0] for key in known], ids=[key[1] for key in known]
+        ):
+            first[row["message_type"], row["message_id"]] = row["fingerprint"]
+    return _judge(deliveries, first, new)
+
+
+async def forget(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    """Free the ids of commands that were refused in this same transaction."""
+    keys = sorted({(delivery.message.type, delivery.message_id) for delivery in deliveries})
+    await _queries.forget_messages.run(
+        connection, types=[key[0] for key in keys], ids=[key[1] for key in keys]
+    )
+
+
+def _judge(
+    deliveries: Sequence[Delivery],
+    fingerprints: dict[tuple[str, str], bytes],
+    new: set[tuple[str, str]],
+) -> tuple[list[Delivery], list[Refusal]]:
+    handled: list[Delivery] = []
+    reused: list[Refusal] = []
+    for delivery in deliveries:
+        key = (delivery.message.type, delivery.message_id)
+        if fingerprints[key] != delivery.fingerprint:
+            reused.append(
+                Refusal(
+                    delivery.received,
+                    REUSED,
+                    f"{key[0]} {key[1]} was sent before with other content; the first one counts."
+                    " Send the change under a new id.",
+                    delivery.message,
+                )
+            )
+        elif key in new:
+            new.discard(key)  # a second copy in the same chunk is a duplicate
+            handled.append(delivery)
+        else:
+            handled.append(replace(delivery, duplicate=True))
+    return handled, reused

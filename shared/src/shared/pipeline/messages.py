@@ -1,0 +1,105 @@
+"""What goes into a chunk, what comes out of it, and who handles it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shared.contracts.base import Message
+    from shared.contracts.reading import Reader, Unreadable
+    from shared.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One record as it came: what a dead letter must keep, and where it lay."""
+
+    topic: str
+    """The contract's name of the topic, without the deployment's prefix."""
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One validated message of a chunk."""
+
+    message: Message
+    message_id: str
+    fingerprint: bytes
+    received: Received
+    traceparent: str
+    """The context that whatever is written because of this message goes on with."""
+    duplicate: bool = False
+    """The inbox knew this message: nothing may happen again, the stored answer is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to be published: one row of the outbox."""
+
+    topic: str
+    key: str
+    message: Message
+    message_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A message that can't be obeyed. It is dead-lettered, has no effect, and its id stays free."""
+
+    received: Received
+    reason: str
+    """A short word out of a closed set: the `dlq-reason` header and a metric's label."""
+    detail: str
+    """A sentence that says what is wrong and what to do."""
+    message: Message | None = None
+    """Where it could be read."""
+    unreadable: Unreadable | None = None
+    """Where it could not: what could be made out of it."""
+    attempts: int = 1
+
+
+class Handler(Protocol):
+    """Turns a chunk into effects, inside the transaction that the pipeline opens and commits."""
+
+    async def __call__(
+        self, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> Sequence[Outgoing | Refusal]:
+        """Load, fold and save; return what is to be published and what can't be obeyed.
+
+        Raises `Conflict` when the chunk must be run again from the start, and whatever the fold
+        raises on a message that it can't bear.
+        """
+
+
+class RefusalHandler(Protocol):
+    """Answers messages that can't be obeyed, in the transaction that dead-letters them."""
+
+    async def __call__(
+        self, connection: Connection, refusals: Sequence[Refusal]
+    ) -> Sequence[Outgoing]:
+        """Return the answers, for example a `CommandRefused` for each that names its command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a consumer group reads, and who handles it: a row of a service's routing table."""
+
+    group: str
+    topics: tuple[str, ...]
+    handler: Handler
+    refused: RefusalHandler | None = None
+    keeps_answers: bool = False
+    """The inbox keeps the answers for good and gives them to duplicates, which the handler then
+    never sees: for requests, whose effect has no record of its own to answer from."""
+    readers: Mapping[str, Reader] | None = None
+    """How values are read, by topic; by default as the registry of topics says."""

@@ -1,0 +1,352 @@
+"""The life of a service: start, run until SIGTERM, stop without losing or repeating more than it
+must.
+
+Stopping goes in this order: take no further chunk, finish the one in hand, let the relay publish
+and mark, commit the offsets, and only then leave the broker. What takes longer than the grace
+period is left to the next start, which finds everything in Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import asyncpg
+import uvloop
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+
+from shared import backoff
+from shared.admin import AdminServer, admin_app
+from shared.database import faults
+from shared.database.migrations import pending
+from shared.database.pool import connect_pool
+from shared.kafka.connection import KafkaConnection
+from shared.kafka.publisher import Publisher
+from shared.kafka.topics import TopicError, verify_topics
+from shared.pipeline.chunk import ChunkRunner
+from shared.pipeline.consumer import GroupConsumer
+from shared.pipeline.relay import Relay
+from shared.pipeline.sweeper import Janitor, Sweeper, Swept
+from shared.pipeline.watchdog import Watchdog
+from shared.telemetry import metrics
+from shared.telemetry.logs import configure_logs, get_logger
+from shared.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from starlette.routing import BaseRoute
+
+    from shared.admin import Check
+    from shared.database.pool import Pool
+    from shared.pipeline.messages import Route
+    from shared.settings import ServiceSettings
+
+
+class Closing(Protocol):
+    """Something with a connection of its own."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+_Closing = TypeVar("_Closing", bound=Closing)
+_log = get_logger(__name__)
+
+SWEEP_INTERVAL_S = 1.0
+JANITOR_INTERVAL_S = 1.0
+WATCHDOG_INTERVAL_S = 5.0
+EXIT_MISCONFIGURED = 3
+
+
+class StartError(Exception):
+    """The service can't run as things are; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Background work: `run_once` every `interval_s`, at once again while it says there is more."""
+
+    name: str
+    run_once: Callable[[], Awaitable[Any]]
+    interval_s: float
+
+
+class Service:
+    """The parts that every service is made of, wired together."""
+
+    def __init__(
+        self, name: str, settings: ServiceSettings, *, package: str, routes: Sequence[Route]
+    ) -> None:
+        """`name` is the service's, `package` where its migrations lie."""
+        self.name = name
+        self.settings = settings
+        self.kafka = KafkaConnection.of(settings)
+        self.tracing = Tracing(
+            name, settings.instance_id, sample_ratio=settings.trace_sample_ratio
+        )
+        self.pool: Pool = connect_pool(
+            settings.database_url.get_secret_value(),
+            name=settings.instance_id,
+            max_connections=settings.database_connections,
+        )
+        self._package = package
+        self._publisher = Publisher(
+            self.kafka, settings.instance_id, timeout_s=settings.publish_timeout_s
+        )
+        self.relay = Relay(
+            settings.instance_id,
+            name,
+            self.pool,
+            self._publisher,
+            memory_messages=settings.relay_memory_messages,
+        )
+        self._consumers = [
+            GroupConsumer(
+                route,
+                ChunkRunner(route, self.pool, self.relay, lease_s=settings.outbox_lease_s),
+                self.kafka,
+                self.tracing,
+                on_fatal=self._fail,
+            )
+            for route in routes
+        ]
+        self._watchdogs = {
+            consumer.route.group: Watchdog(consumer, stalled_after_s=settings.stalled_after_s)
+            for consumer in self._consumers
+        }
+        sweeper = Sweeper(self.pool, self.relay, lease_s=settings.outbox_lease_s)
+        janitor = Janitor(
+            self.pool, keep_public_s=settings.keep_public_s, keep_inbox_s=settings.keep_inbox_s
+        )
+        self._loops = [
+            Loop("sweeper", sweeper.run_once, SWEEP_INTERVAL_S),
+            Loop("janitor", janitor.run_once, JANITOR_INTERVAL_S),
+            *(
+                Loop(f"watchdog {group}", watchdog.run_once, WATCHDOG_INTERVAL_S)
+                for group, watchdog in self._watchdogs.items()
+            ),
+        ]
+        self._checks: dict[str, Check] = {"postgres": self._postgres, "kafka": self._kafka}
+        self._admin_routes: list[BaseRoute] = []
+        self._closing: list[Closing] = [self._publisher]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._started = False
+
+    def add_loop(self, loop: Loop) -> None:
+        """Run `loop` in the background from the start on."""
+        self._loops.append(loop)
+
+    def add_check(self, name: str, check: Check) -> None:
+        """Make readiness depend on `check`."""
+        self._checks[name] = check
+
+    def add_admin_routes(self, routes: Sequence[BaseRoute]) -> None:
+        """Serve `routes` on the admin port as well."""
+        self._admin_routes.extend(routes)
+
+    def closing(self, part: _Closing) -> _Closing:
+        """Close `part` when the service stops."""
+        self._closing.append(part)
+        return part
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; raises `StartError` where it can't start as things are."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        admin_stopped = asyncio.Event()
+        app = admin_app(self._checks, self._admin_routes)
+        admin = AdminServer(app, self.settings.admin_host, self.settings.admin_port)
+        admin_task = asyncio.create_task(admin.serve_until(admin_stopped))
+        admin_task.add_done_callback(self._on_task_done)
+        broker = self._broker()
+        try:
+            if await self._unless_stopped(self._verify()):
+                self._spawn("relay", self.relay.publish_forever())
+                self._spawn("marks", self.relay.mark_forever())
+                for each in self._loops:
+                    self._spawn(each.name, self._repeat(each))
+                if await self._unless_stopped(self._start(broker)):
+                    _log.info("started")
+                    await self._stop.wait()
+        finally:
+            await self._shut_down(broker)
+            admin_stopped.set()
+            await asyncio.gather(admin_task, return_exceptions=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def _broker(self) -> KafkaBroker:
+        broker = KafkaBroker(
+            self.settings.kafka_bootstrap_servers,
+            security=self.kafka.faststream_security(),
+            client_id=self.settings.instance_id,
+            apply_types=False,
+            allow_auto_create_topics=False,
+            consumer_only=True,
+            graceful_timeout=self.settings.stop_grace_s,
+            logger=None,
+        )
+        for consumer in self._consumers:
+            consumer.subscribe(broker, self.settings)
+        return broker
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do `work`; False where the service was told to stop before it was done."""
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return False
+        task.result()
+        return True
+
+    async def _verify(self) -> None:
+        """Wait for Postgres and Kafka, and raise where their contents don't fit this code."""
+        await self.pool
+        attempt = 0
+        while True:
+            try:
+                async with self.pool.acquire(timeout=5.0) as connection:
+                    waiting = await pending(connection, self._package)
+                if waiting:
+                    raise StartError(
+                        f"the schema of {self.name} is behind: {', '.join(waiting)}."
+                        " Run: orderctl migrate"
+                    )
+                topics = {topic for each in self._consumers for topic in each.route.topics}
+                await verify_topics(self.kafka, sorted(topics))
+            except (StartError, TopicError) as error:
+                raise StartError(str(error)) from error
+            except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError,
+                    asyncpg.InvalidCatalogNameError) as error:  # fmt: skip
+                raise StartError(f"DATABASE_URL is refused: {error}") from error
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+                attempt += 1
+                _log.warning("waiting_for_dependencies", error=str(error)[:200], attempt=attempt)
+                await asyncio.sleep(backoff.delay_s(attempt))
+            else:
+                return
+
+    async def _start(self, broker: KafkaBroker) -> None:
+        attempt = 0
+        while True:
+            try:
+                await broker.start()
+            except (OSError, KafkaError) as error:
+                attempt += 1
+                _log.warning("waiting_for_kafka", error=str(error)[:200], attempt=attempt)
+                await broker.stop()
+                await asyncio.sleep(backoff.delay_s(attempt))
+            else:
+                for consumer in self._consumers:
+                    self._spawn("offsets", consumer.offsets.flush_forever())
+                self._started = True
+                return
+
+    async def _shut_down(self, broker: KafkaBroker) -> None:
+        # aiokafka's stop() can hang: past the grace period the process ends as it is
+        overdue = asyncio.get_running_loop().call_later(self.settings.stop_grace_s, _give_up)
+        await asyncio.gather(*(consumer.finish() for consumer in self._consumers))
+        if self._started:
+            try:
+                await asyncio.wait_for(self.relay.drain(), self.settings.stop_grace_s / 3)
+            except TimeoutError:
+                _log.warning("left_to_the_sweeper", chunks=len(self.relay.in_memory()))
+            for consumer in self._consumers:
+                await consumer.offsets.flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await broker.stop()
+        for part in self._closing:
+            await part.close()
+        await self.pool.close()
+        self.tracing.shutdown()
+        overdue.cancel()
+        _log.info("stopped")
+
+    async def _repeat(self, loop: Loop) -> None:
+        attempt = 0
+        while True:
+            try:
+                done = await loop.run_once()
+            except Exception as error:  # noqa: BLE001 - counted, logged, and tried again
+                attempt += 1
+                metrics.LOOP_FAILURES.labels(loop.name).inc()
+                _log.warning(
+                    "background_pass_failed", loop=loop.name, error=type(error).__name__,
+                    detail=str(error)[:200], attempt=attempt,
+                )
+                if faults.leaves_pool_stale(error):
+                    await self.pool.expire_connections()
+                await asyncio.sleep(max(loop.interval_s, backoff.delay_s(attempt)))
+            else:
+                attempt = 0
+                if not (isinstance(done, Swept) and done.more):
+                    await asyncio.sleep(loop.interval_s)
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._on_task_done)
+        self._tasks.append(task)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the process: it may not go on after an error that nothing handled."""
+        _log.critical("failed", error=type(error).__name__, exc_info=error)
+        self._failure = error
+        self._stop.set()
+
+    async def _postgres(self) -> str | None:
+        # A connection of its own: a pool that is busy is no reason to be taken out of service.
+        connection = await asyncpg.connect(
+            self.settings.database_url.get_secret_value(), timeout=2.0
+        )
+        try:
+            read_only = await connection.fetchval("SHOW transaction_read_only")
+        finally:
+            await connection.close(timeout=1.0)
+        return "the server is read-only" if read_only == "on" else None
+
+    async def _kafka(self) -> str | None:
+        problems = [
+            f"{group}: {watchdog.problem}"
+            for group, watchdog in self._watchdogs.items()
+            if watchdog.problem
+        ]
+        return "; ".join(problems) or None
+
+
+def run(compose: Callable[[], Service], settings: ServiceSettings) -> None:
+    """Run the service that `compose` makes, inside a new event loop, and end the process."""
+    service_name = settings.instance_id.rpartition("-")[0] or settings.instance_id
+    configure_logs(settings.log_level, service=service_name, instance=settings.instance_id)
+
+    async def main() -> None:
+        await compose().run()
+
+    try:
+        uvloop.run(main())
+    except StartError as error:
+        sys.stderr.write(f"{settings.instance_id} can't start: {error}\n")
+        sys.exit(EXIT_MISCONFIGURED)
+
+
+def _give_up() -> None:
+    _log.error("stopping_took_too_long")
+    os._exit(1)

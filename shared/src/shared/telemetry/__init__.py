@@ -1,0 +1,1 @@
+"""What a service says about itself: structured logs, metrics, traces."""

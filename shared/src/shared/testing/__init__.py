@@ -1,0 +1,15 @@
+"""The means of proof that every test of the project uses.
+
+    signals     wait for a condition or an event, never for a time
+    proxy       a TCP proxy that delays, cuts, swallows and starves on request
+    ports       ports that nobody else can take
+    processes   service instances as child processes: kill, freeze, crash, restart
+    chaos       faults on a seeded schedule while work goes on
+    databases   a database of its own for each test, cloned from a migrated template
+    kafka       topics of its own for each test; publish, read to the end, wait for lag 0
+    builders    messages with sensible defaults
+    strategies  Hypothesis strategies for every message of the contracts
+
+Nothing here starts infrastructure: addresses come from the fixtures of the root conftest.
+Production code must not import this package.
+"""
