@@ -36,7 +36,8 @@ def migrate_command(
     admin_url: Annotated[
         str,
         typer.Option(
-            envvar="ADMIN_DATABASE_URL", help="A superuser's address of the database, with its name."
+            envvar="ADMIN_DATABASE_URL",
+            help="A superuser's address of the database, with its name.",
         ),
     ],
     password: Annotated[

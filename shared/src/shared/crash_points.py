@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import Final, Literal
 
-CrashPoint = Literal["after_load", "before_commit", "after_commit", "after_publish",
-                     "after_offset_commit"]
+CrashPoint = Literal[
+    "after_load", "before_commit", "after_commit", "after_publish", "after_offset_commit"
+]
 
 EXIT_CODE: Final = 137
 """What a shell reports for a process that was killed by SIGKILL."""

@@ -33,6 +33,7 @@ from shared.pipeline.consumer import GroupConsumer
 from shared.pipeline.relay import Relay
 from shared.pipeline.sweeper import Janitor, Sweeper, Swept
 from shared.pipeline.watchdog import Watchdog
+from shared.pipeline.work import Work
 from shared.telemetry import metrics
 from shared.telemetry.logs import configure_logs, get_logger
 from shared.telemetry.tracing import Tracing
@@ -40,6 +41,7 @@ from shared.telemetry.tracing import Tracing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from aiokafka import AIOKafkaConsumer
     from starlette.routing import BaseRoute
 
     from shared.admin import Check
@@ -87,9 +89,7 @@ class Service:
         self.name = name
         self.settings = settings
         self.kafka = KafkaConnection.of(settings)
-        self.tracing = Tracing(
-            name, settings.instance_id, sample_ratio=settings.trace_sample_ratio
-        )
+        self.tracing = Tracing(name, settings.instance_id, sample_ratio=settings.trace_sample_ratio)
         self.pool: Pool = connect_pool(
             settings.database_url.get_secret_value(),
             name=settings.instance_id,
@@ -106,6 +106,7 @@ class Service:
             self._publisher,
             memory_messages=settings.relay_memory_messages,
         )
+        self.work = Work(self.pool, self.relay, lease_s=settings.outbox_lease_s)
         self._consumers = [
             GroupConsumer(
                 route,
@@ -139,6 +140,10 @@ class Service:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._started = False
+
+    def consumer(self, group: str) -> AIOKafkaConsumer | None:
+        """The running consumer of a group, None while there is none."""
+        return next(each.consumer() for each in self._consumers if each.route.group == group)
 
     def add_loop(self, loop: Loop) -> None:
         """Run `loop` in the background from the start on."""
@@ -286,8 +291,11 @@ class Service:
                 attempt += 1
                 metrics.LOOP_FAILURES.labels(loop.name).inc()
                 _log.warning(
-                    "background_pass_failed", loop=loop.name, error=type(error).__name__,
-                    detail=str(error)[:200], attempt=attempt,
+                    "background_pass_failed",
+                    loop=loop.name,
+                    error=type(error).__name__,
+                    detail=str(error)[:200],
+                    attempt=attempt,
                 )
                 if faults.leaves_pool_stale(error):
                     await self.pool.expire_connections()

@@ -9,8 +9,9 @@ outlives it for long; nothing of an earlier start is left when a new one begins;
 whole. Start with `stack.Stack`, read on with `supervisor` and `keeper`.
 """
 
+from local_stack.environment import Environment
 from local_stack.errors import StackError
 from local_stack.layout import SERVICES, STEPS, Service, Step
-from local_stack.stack import Environment, Stack
+from local_stack.stack import Stack
 
 __all__ = ["SERVICES", "STEPS", "Environment", "Service", "Stack", "StackError", "Step"]

@@ -1,15 +1,25 @@
-"""The command line: `python -m local_stack up|down|wipe|env|status --state DIR`."""
+"""Runs the whole system on this machine."""
 
 import argparse
+import asyncio
+import os
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from local_stack import supervisor
 from local_stack.errors import StackError
 from local_stack.folder import StateFolder
-from local_stack.layout import SERVICES, STEPS, missing_modules
+from local_stack.kafka import ADDRESS_VARIABLE
+from local_stack.kafka_jars import PINS, missing_tools, pin_jars
+from local_stack.layout import SERVICES, STEPS, Service, Step, missing_modules
 from local_stack.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = TypeVar("P", Service, Step)
 
 DEFAULT_STATE = Path(".state/up")
 
@@ -35,13 +45,19 @@ def _parser() -> argparse.ArgumentParser:
         (_wipe, "stop everything and delete its data"),
         (_env, "print addresses and pids as NAME=value"),
         (_status, "print how each part is"),
+        (_run, "start the stack, run a command with its addresses, stop the stack"),
+        (_check, "say whether this machine can run the tests' broker"),
+        (_pin_kafka, "write down the hashes of the jars that pom.xml asks for"),
         (_supervise, "what `up` starts in the background"),
     ):
-        command = commands.add_parser(run.__name__.removeprefix("_"), help=text)
+        command = commands.add_parser(run.__name__.removeprefix("_").replace("_", "-"), help=text)
         command.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR")
         command.set_defaults(run=run)
         if run is _up:
             _add_up_options(command)
+        if run is _run:
+            command.add_argument("--fresh", action="store_true", help="forget an earlier run first")
+            command.add_argument("command", nargs="+", metavar="COMMAND", help="after `--`")
     return parser
 
 
@@ -66,28 +82,34 @@ def _assignment(text: str) -> tuple[str, int]:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    services, steps = (), ()
-    if not arguments.infrastructure:
-        missing = missing_modules((*SERVICES, *STEPS))
-        services = tuple(part for part in SERVICES if part.module not in missing)
-        steps = tuple(part for part in STEPS if part.module not in missing)
-        if missing:
-            print(f"left out, not there yet: {', '.join(missing)}")
+    whole = not arguments.infrastructure
     try:
         stack = Stack(
             arguments.state,
-            services=services,
-            steps=steps,
+            services=_present(SERVICES) if whole else (),
+            steps=_present(STEPS) if whole else (),
             replicas=dict(arguments.replicas),
             ports=dict(arguments.port),
             kafka_proxy_port=arguments.kafka_proxy_port,
-            tell=lambda line: print(line, flush=True),
+            tell=_tell,
         )
     except ValueError as error:
         raise StackError(str(error)) from error
     stack.up()
     print(f"logs: {stack.folder.logs}; addresses: make env; stop: make down")
     return 0
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _present(parts: tuple[P, ...]) -> tuple[P, ...]:
+    """Those whose module is there; the others are named on the terminal."""
+    missing = missing_modules(parts)
+    if missing:
+        _tell(f"left out, not there yet: {', '.join(missing)}")
+    return tuple(part for part in parts if part.module not in missing)
 
 
 def _down(arguments: argparse.Namespace) -> int:
@@ -113,6 +135,40 @@ def _status(arguments: argparse.Namespace) -> int:
         health = "healthy" if part.healthy else f"not healthy: {part.detail}"
         print(f"{name:24} pid {part.pid or '-':<8} starts {part.starts:<4} {health}")
     return 0 if all(part.healthy for part in parts.values()) else 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    stack = Stack(
+        arguments.state,
+        services=_present(SERVICES),
+        steps=_present(STEPS),
+        owner_pid=os.getpid(),
+        tell=_tell,
+    )
+    if arguments.fresh:
+        stack.wipe()
+    try:
+        environment = stack.up()
+        return subprocess.run(  # noqa: S603
+            arguments.command, check=False, env={**os.environ, **environment}
+        ).returncode
+    finally:
+        stack.down()
+
+
+def _check(_: argparse.Namespace) -> int:
+    lack = missing_tools()
+    if lack and not os.environ.get(ADDRESS_VARIABLE):
+        raise StackError(
+            f"the tests need a Kafka broker. One is started where Java 17 or newer and Maven are "
+            f"installed, but {lack}. Install them, or name a broker: {ADDRESS_VARIABLE}=host:port"
+        )
+    return 0
+
+
+def _pin_kafka(_: argparse.Namespace) -> int:
+    print(f"pinned {asyncio.run(pin_jars())} jars in {PINS}")
+    return 0
 
 
 def _supervise(arguments: argparse.Namespace) -> int:

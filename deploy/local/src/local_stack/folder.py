@@ -1,15 +1,15 @@
 """The state folder: where everything of one stack lies, and the locks on it.
 
-    options.json     what the stack was asked to be
-    state.json       what it is now, replaced atomically by the supervisor
-    secrets.json     generated passwords, kept from start to start, readable by the owner only
-    ports.json       ports of the last start, used again where they are still free
-    lock             held by up, down and wipe while they work
-    supervisor.lock  held by the supervisor as long as it lives: the one proof that it does
-    hold/<part>      while this file is there, a part that died is not started again
-    override/<part>.json  further environment of a part, read whenever it starts
-    logs/            one log for each part
-    postgres/ valkey/ kafka/ services/   data and working folders
+options.json     what the stack was asked to be
+state.json       what it is now, replaced atomically by the supervisor
+secrets.json     generated passwords, kept from start to start, readable by the owner only
+ports.json       ports of the last start, used again where they are still free
+lock             held by up, down and wipe while they work
+supervisor.lock  held by the supervisor as long as it lives: the one proof that it does
+hold/<part>      while this file is there, a part that died is not started again
+override/<part>.json  further environment of a part, read whenever it starts
+logs/            one log for each part
+postgres/ valkey/ kafka/ services/   data and working folders
 """
 
 import contextlib
@@ -97,15 +97,23 @@ class StateFolder:
     def hold_supervisor_lock(self) -> bool:
         """Take the supervisor's lock for the life of this process; False: another one lives."""
         descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        return _try_lock(descriptor)
+        if not _try_lock(descriptor):
+            return False
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        return True
 
-    def supervisor_lives(self) -> bool:
+    def supervisor_pid(self) -> int | None:
+        """The process that holds the supervisor's lock, None where nobody does."""
         try:
             descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR)
         except FileNotFoundError:
-            return False
+            return None
         try:
-            return not _try_lock(descriptor)
+            if _try_lock(descriptor):
+                return None
+            written = os.read(descriptor, 20)
+            return int(written) if written.isdigit() else None
         finally:
             os.close(descriptor)
 

@@ -72,6 +72,7 @@ async def fetch_jars(state: StateFolder) -> Path:
 async def _download(state: StateFolder, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         jars = Path(temporary) / "jars"
+        jars.mkdir()
         await copy_dependencies(state, jars)
         wrong = wrong_jars(jars)
         if wrong:
@@ -84,9 +85,25 @@ async def _download(state: StateFolder, folder: Path) -> None:
 
 async def copy_dependencies(state: StateFolder, target: Path) -> None:
     """Let Maven put all jars that the POM asks for into `target`."""
-    target.mkdir(parents=True)
     command = ["mvn", "-q", "-B", "-f", str(POM), _PLUGIN, f"-DoutputDirectory={target}"]
     await Tool("kafka", state, target.parent).run(command, timeout_s=600.0)
+
+
+async def pin_jars() -> int:
+    """Write the pins anew from what the POM asks for; how many there are."""
+    with tempfile.TemporaryDirectory() as temporary:
+        state = StateFolder(temporary)
+        state.create()
+        jars = state.part_folder("jars")
+        await copy_dependencies(state, jars)
+        lines = [f"{_digest(jar)}  {jar.name}\n" for jar in sorted(jars.glob("*.jar"))]
+    PINS.write_text("".join(lines))
+    return len(lines)
+
+
+def _digest(jar: Path) -> str:
+    with jar.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def wrong_jars(folder: Path) -> list[str]:
@@ -96,10 +113,7 @@ def wrong_jars(folder: Path) -> list[str]:
     }
     found = {path.name: path for path in folder.glob("*.jar")}
     wrong = sorted(set(pins) ^ set(found))
-    for name in sorted(set(pins) & set(found)):
-        with found[name].open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != pins[name]:
-                wrong.append(name)
+    wrong += [name for name in set(pins) & set(found) if _digest(found[name]) != pins[name]]
     return wrong
 
 

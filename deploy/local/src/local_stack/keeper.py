@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-import subprocess
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -13,6 +13,9 @@ from local_stack.folder import read_json
 from local_stack.part import Part
 from local_stack.processes import MARKER, end_left_over_in, spawn, stop, tail, wait_for_exit
 from local_stack.state import PartState
+
+if TYPE_CHECKING:
+    import subprocess
 
 ATTEMPTS = 3
 """How often a part may die while the stack starts, before the start fails."""
@@ -48,9 +51,10 @@ class Keeper:
                 # From here on others know its ports: it has to come back on the same ones.
                 self.part.ports.settle(self.part.port_names)
                 return
+            said = self.state.detail
             await self.stop()
             if code is None:
-                raise PartError(self._failure(f"was not healthy in time ({self.state.detail})"))
+                raise PartError(self._failure(f"was not healthy in time ({said})"))
             if attempt == ATTEMPTS:
                 raise PartError(self._failure(f"ended with {describe(code)}, {ATTEMPTS} times"))
             # The likeliest cause that goes away by itself: somebody else took its port.

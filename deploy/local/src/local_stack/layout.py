@@ -39,6 +39,8 @@ STEPS = (
     Step("topics", "orderctl.main", ("topics", "create")),
 )
 
+INFRASTRUCTURE = ("postgres", "valkey", "kafka")
+
 OPERATOR_ROLE = "operator"
 SUPERUSER = "postgres"
 DATABASE = "shop"
@@ -48,6 +50,8 @@ DATABASE = "shop"
 class Options:
     """What one stack is asked to be. It is stored beside the state, for the supervisor to read."""
 
+    infrastructure: tuple[str, ...] = INFRASTRUCTURE
+    """Which of Postgres, Valkey and Kafka it has; services are only given what is there."""
     services: tuple[Service, ...] = ()
     steps: tuple[Step, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +83,7 @@ class Options:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         fields = dict(value)
+        fields["infrastructure"] = tuple(fields["infrastructure"])
         fields["services"] = tuple(Service(**service) for service in fields["services"])
         fields["steps"] = tuple(
             Step(step["name"], step["module"], tuple(step["arguments"])) for step in fields["steps"]

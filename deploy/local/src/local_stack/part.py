@@ -41,7 +41,7 @@ class Part(ABC):
         """Its working folder."""
         return self.state_folder.part_folder(self.name)
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # noqa: B027 - not every part needs it
         """Make ready what a start needs. Raises PartError with a reason a person understands."""
 
     @abstractmethod
@@ -56,14 +56,14 @@ class Part(ABC):
     async def probe(self) -> None:
         """Ask it for a sign of health; raises Unhealthy, OSError or TimeoutError."""
 
-    async def before_first_use(self) -> None:
+    async def before_first_use(self) -> None:  # noqa: B027 - not every part needs it
         """Run once after it first answers and before anything uses it."""
 
     def addresses(self) -> Mapping[str, str]:
         """What others need to reach it, by name of environment variable."""
         return {}
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - not every part needs it
         """Let go of what the probes hold."""
 
 
@@ -109,4 +109,6 @@ class Tool:
             await stop(process, signal.SIGTERM, 2.0)
         if code != 0:
             how = f"took longer than {timeout_s:.0f} s" if code is None else f"exited with {code}"
-            raise PartError(f"{Path(command[0]).name} {how}; the end of {log}:\n{tail(log, offset)}")
+            raise PartError(
+                f"{Path(command[0]).name} {how}; the end of {log}:\n{tail(log, offset)}"
+            )

@@ -55,7 +55,7 @@ _TIMEOUT_S = 5.0
 
 
 class Postgres(Part):
-    """The database server. Its superuser has a generated password, as has the role of each service."""
+    """The database server. Its passwords are generated: the superuser's and that of all roles."""
 
     stop_signal = signal.SIGINT  # fast: sessions are ended, what they had open is rolled back
     death_signal = signal.SIGINT
@@ -228,5 +228,3 @@ def _works(command: Sequence[str]) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-
-

@@ -49,7 +49,7 @@ def spawn(
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=before_exec,  # noqa: PLW1509 - the supervisor has one thread
+        preexec_fn=before_exec,
     )
 
 
@@ -58,7 +58,7 @@ async def wait_for_exit(process: "subprocess.Popen[bytes]") -> int:
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:  # an old kernel
-        while process.poll() is None:
+        while process.poll() is None:  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.05)
         return int(process.returncode)
     loop = asyncio.get_running_loop()
@@ -78,6 +78,7 @@ async def stop(
     """End the process: ask, wait for `grace_s`, then kill it and what it left in its group."""
     if process.poll() is None:
         process.send_signal(stop_signal)
+        process.send_signal(signal.SIGCONT)  # a frozen one would not hear it
         try:
             await asyncio.wait_for(wait_for_exit(process), grace_s)
         except TimeoutError:
@@ -119,8 +120,7 @@ def find_left_over(state: Path, folders: Iterable[Path] = ()) -> list[psutil.Pro
     return [
         process
         for process in psutil.process_iter()
-        if process.pid not in own
-        and (_is_program_in(process, roots) or _is_marked(process, state))
+        if process.pid not in own and (_is_program_in(process, roots) or _is_marked(process, state))
     ]
 
 
@@ -154,7 +154,7 @@ def _end(processes: Sequence[psutil.Process], *, gently: bool) -> None:
                 process.terminate()
             else:
                 process.kill()
-    psutil.wait_procs(processes, timeout=3.0 if gently else 0.5)
+    psutil.wait_procs(processes, timeout=1.5 if gently else 0.5)
 
 
 def _is_program_in(process: psutil.Process, folders: Sequence[Path]) -> bool:

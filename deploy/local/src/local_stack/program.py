@@ -7,7 +7,7 @@ from pathlib import Path
 
 from local_stack.errors import Unhealthy
 from local_stack.folder import StateFolder
-from local_stack.layout import Service
+from local_stack.layout import OPERATOR_ROLE, Service
 from local_stack.part import Part
 from local_stack.ports import HOST, PortBook
 
@@ -27,6 +27,7 @@ class Program(Part):
         ports: PortBook,
         addresses: Callable[[], Mapping[str, str]],
     ) -> None:
+        """`addresses` gives what the infrastructure's parts say of themselves."""
         super().__init__(f"{service.name}-{number}", folder, ports)
         self._service = service
         self._addresses = addresses
@@ -44,14 +45,15 @@ class Program(Part):
 
     def environment(self) -> Mapping[str, str]:
         shared = dict(self._addresses())
-        operator_url = shared.pop("DATABASE_URL", "")
         # No service is handed what could reach another's schema.
         for secret in ("ADMIN_DATABASE_URL", "ROLE_PASSWORD"):
             shared.pop(secret, None)
-        scheme, _, rest = operator_url.partition("://operator:")
+        if "DATABASE_URL" in shared:
+            shared["DATABASE_URL"] = shared["DATABASE_URL"].replace(
+                f"://{OPERATOR_ROLE}:", f"://{self._service.role}:", 1
+            )
         return {
             **shared,
-            "DATABASE_URL": f"{scheme}://{self._service.role}:{rest}",
             "INSTANCE_ID": self.name,
             "ADMIN_HOST": HOST,
             "ADMIN_PORT": str(self._port),

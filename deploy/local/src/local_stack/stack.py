@@ -1,71 +1,34 @@
 """The stack as its users see it: `up`, `down`, `env`, and what tests do to its parts."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from local_stack.environment import Environment
 from local_stack.errors import StackError
 from local_stack.folder import StateFolder, write_atomically
 from local_stack.layout import SERVICES, STEPS, Options, Service, Step
 from local_stack.postgres import folder_of_other_user
-from local_stack.processes import MARKER, end_left_over, is_alive, tail, wait_until_gone
-from local_stack.program import variable
-from local_stack.state import PartState, Phase, State
+from local_stack.processes import (
+    MARKER,
+    end_left_over,
+    find_left_over,
+    is_alive,
+    tail,
+    wait_until_gone,
+)
+from local_stack.state import ANSWER_SIGNAL, PartState, Phase, State
 
 _POLL_S = 0.03
 _STOP_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Environment(Mapping[str, str]):
-    """The addresses of a running stack, by the names of the settings that they are for."""
-
-    variables: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.variables[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.variables)
-
-    def __len__(self) -> int:
-        return len(self.variables)
-
-    @property
-    def kafka_bootstrap_servers(self) -> str:
-        return self["KAFKA_BOOTSTRAP_SERVERS"]
-
-    @property
-    def redis_url(self) -> str:
-        return self["REDIS_URL"]
-
-    @property
-    def database_url(self) -> str:
-        """As the operator, who reads all schemas."""
-        return self["DATABASE_URL"]
-
-    @property
-    def admin_database_url(self) -> str:
-        """As the superuser."""
-        return self["ADMIN_DATABASE_URL"]
-
-    def database_url_of(self, role: str) -> str:
-        """As the role of a service, which reads its own schema alone."""
-        return self.database_url.replace("://operator:", f"://{role}:", 1)
-
-    def admin_url(self, part: str) -> str:
-        """The admin port of a service's replica, as in `admin_url("stock-0")`."""
-        return self[f"ADMIN_URL_{variable(part)}"]
-
-    def pid(self, part: str) -> int:
-        return int(self[f"PID_{variable(part)}"])
+_ANSWER_TIMEOUT_S = 5.0
 
 
 class Stack:
@@ -88,6 +51,7 @@ class Stack:
         """`options` are the other fields of `layout.Options`; `tell` is given what happens."""
         self.folder = StateFolder(state)
         self._tell = tell
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._options = Options(
             services=tuple(services),
             steps=tuple(steps),
@@ -106,15 +70,14 @@ class Stack:
         Raises StackError, with the end of the log of the part that failed.
         """
         with self.folder.locked():
-            if self.folder.supervisor_lives():
-                state = self._settled()
-                if state.phase is Phase.RUNNING:
-                    self._tell("the stack is up already")
-                    return Environment(state.environment)
+            state = self._answer_of_supervisor()
+            if state is not None and state.phase is Phase.RUNNING:
+                self._tell("the stack is up already")
+                return Environment(state.environment)
             self._clear()
-            supervisor = self._launch()
+            self._supervisor = self._launch()
             try:
-                return Environment(self._await_running(supervisor).environment)
+                return Environment(self._await_running(self._supervisor).environment)
             except BaseException:
                 self._end()
                 raise
@@ -136,10 +99,11 @@ class Stack:
 
     def running(self) -> bool:
         """Whether the stack is up, its start complete."""
-        state = State.read(self.folder)
-        return (
-            self.folder.supervisor_lives() and state is not None and state.phase is Phase.RUNNING
-        )
+        try:
+            self._running_state()
+        except StackError:
+            return False
+        return True
 
     def env(self) -> Environment:
         """Addresses and present pids. Raises StackError where the stack isn't up."""
@@ -213,21 +177,29 @@ class Stack:
 
     def _running_state(self) -> State:
         state = State.read(self.folder)
-        if not self.folder.supervisor_lives() or state is None or state.phase is not Phase.RUNNING:
+        pid = self.folder.supervisor_pid()
+        if state is None or state.supervisor_pid != pid or state.phase is not Phase.RUNNING:
             raise StackError(f"the stack in {self.folder.path} is not up")
         return state
 
-    def _settled(self) -> State:
-        """The state of a supervisor that another command started, once it knows how that went."""
-        deadline = time.monotonic() + self._options.start_timeout_s
-        while time.monotonic() < deadline:
+    def _answer_of_supervisor(self) -> State | None:
+        """The state as a living supervisor has just written it; None where none answers.
+
+        Its lock alone does not tell: a process that was sent SIGKILL holds it a moment longer.
+        """
+        pid = self.folder.supervisor_pid()
+        before = State.read(self.folder)
+        if pid is None or before is None or before.supervisor_pid != pid:
+            return None
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, ANSWER_SIGNAL)
+        while self.folder.supervisor_pid() == pid and time.monotonic() < deadline:
             state = State.read(self.folder)
-            if state is not None and state.phase is not Phase.STARTING:
+            if state is not None and state.answers > before.answers:
                 return state
-            if not self.folder.supervisor_lives():
-                break
             time.sleep(_POLL_S)
-        return State(phase=Phase.FAILED)
+        return None
 
     def _clear(self) -> None:
         """End what a crash left, and forget what it wrote down about itself."""
@@ -239,11 +211,19 @@ class Stack:
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         write_atomically(self.folder.options_file, json.dumps(self._options.to_json(), indent=2))
+        path = str(self.folder.path)
         descriptor = self.folder.open_log("supervisor")
         try:
             return subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "local_stack", "supervise", "--state", str(self.folder.path)],
-                env={**os.environ, MARKER: str(self.folder.path)},
+                [
+                    sys.executable,
+                    "-m",
+                    "local_stack",
+                    "supervise",
+                    "--state",
+                    path,
+                ],
+                env={**os.environ, MARKER: path},
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
@@ -283,22 +263,19 @@ class Stack:
 
     def _end(self) -> bool:
         """Stop the supervisor, then whatever of the stack still runs; whether anything did."""
-        ran = self.folder.supervisor_lives()
-        if ran:
-            state = State.read(self.folder)
-            if state is not None and is_alive(state.supervisor_pid):
-                self._stop_supervisor(state.supervisor_pid)
+        pid = self.folder.supervisor_pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGCONT)  # a frozen one would not hear it
+            deadline = time.monotonic() + _STOP_TIMEOUT_S
+            while self.folder.supervisor_pid() == pid and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
         left = end_left_over(self.folder.path, (folder_of_other_user(self.folder),))
         self.folder.state_file.unlink(missing_ok=True)
-        if self.folder.supervisor_lives():
+        if self._supervisor is not None:
+            self._supervisor.wait()
+            self._supervisor = None
+        if find_left_over(self.folder.path):
             raise StackError(f"a process of the stack in {self.folder.path} can't be ended")
-        return ran or bool(left)
-
-    def _stop_supervisor(self, pid: int) -> None:
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + _STOP_TIMEOUT_S
-        while self.folder.supervisor_lives() and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        return pid is not None or bool(left)

@@ -1,12 +1,19 @@
 """What the supervisor writes down for everyone else: one file, replaced atomically."""
 
 import json
-from collections.abc import Mapping
+import signal
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from local_stack.folder import StateFolder, read_json, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+ANSWER_SIGNAL = signal.SIGUSR1
+"""Asks the supervisor to write the state anew, with one answer more."""
 
 
 class Phase(StrEnum):
@@ -37,6 +44,8 @@ class State:
 
     phase: Phase = Phase.STARTING
     supervisor_pid: int = 0
+    answers: int = 0
+    """How often the supervisor answered the question whether it is there."""
     failure: str = ""
     note: str = ""
     parts: dict[str, PartState] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
 
 from local_stack.errors import PartError, StackError
 from local_stack.folder import StateFolder, read_json
@@ -24,7 +25,7 @@ from local_stack.ports import PortBook
 from local_stack.postgres import Postgres
 from local_stack.processes import is_alive
 from local_stack.program import Program, variable
-from local_stack.state import Phase, State
+from local_stack.state import ANSWER_SIGNAL, Phase, State
 from local_stack.valkey import Valkey
 
 log = logging.getLogger("local_stack")
@@ -45,7 +46,7 @@ class Supervisor:
             self._keeper(part) for part in infrastructure(folder, ports, options)
         ]
         self._services = [
-            self._keeper(Program(service, number, folder, ports, self._addresses))
+            self._keeper(Program(service, number, folder, ports, self._settings))
             for service in options.services
             for number in range(service.replicas)
         ]
@@ -64,7 +65,7 @@ class Supervisor:
                 self._phase(Phase.RUNNING)
                 await self._keep_until(stopping)
         except StackError as error:
-            log.error("%s", error)
+            log.error("%s", error)  # noqa: TRY400 - the message says it all
             self._state.failure = str(error)
             code = 1
         finally:
@@ -91,15 +92,15 @@ class Supervisor:
         tool = Tool(step.name, self._folder, self._folder.part_folder(f"steps/{step.name}"))
         await tool.run(
             [sys.executable, "-m", step.module, *step.arguments],
-            environment={**self._addresses(), **self._options.environment},
+            environment=self._settings(),
             timeout_s=_STEP_TIMEOUT_S,
         )
         self._state.note = ""
 
-    async def _keep_until(self, stopping: "asyncio.Future[bool]") -> None:
+    async def _keep_until(self, stopping: "asyncio.Future[Any]") -> None:
         """Wait for the end, by request, by the owner's death, or by a bug in a keeper."""
         owner = asyncio.create_task(self._watch_owner())
-        watched = (stopping, owner, *self._tasks)
+        watched: list[asyncio.Future[Any]] = [stopping, owner, *self._tasks]
         try:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -109,7 +110,7 @@ class Supervisor:
 
     async def _watch_owner(self) -> None:
         pid = self._options.owner_pid
-        while pid is None or is_alive(pid):
+        while pid is None or is_alive(pid):  # noqa: ASYNC110 - it is no child of ours
             await asyncio.sleep(_OWNER_POLL_S)
         log.info("process %d, to which this stack belongs, is gone", pid)
 
@@ -122,6 +123,11 @@ class Supervisor:
         for group in (self._services, self._infrastructure):
             await asyncio.gather(*(keeper.stop() for keeper in group))
 
+    def answer(self) -> None:
+        """Show that this process is there and at work, not about to die of a signal."""
+        self._state.answers += 1
+        self._changed()
+
     def _keeper(self, part: Part) -> Keeper:
         keeper = Keeper(part, self._changed, self._options.start_timeout_s)
         self._state.parts[part.name] = keeper.state
@@ -133,6 +139,10 @@ class Supervisor:
         for keeper in self._infrastructure:
             found.update(keeper.part.addresses())
         return found
+
+    def _settings(self) -> dict[str, str]:
+        """What steps and services are given."""
+        return {**self._addresses(), **self._options.environment}
 
     def _phase(self, phase: Phase) -> None:
         self._state.phase = phase
@@ -152,13 +162,21 @@ class Supervisor:
 
 
 def infrastructure(folder: StateFolder, ports: PortBook, options: Options) -> Sequence[Part]:
-    """Postgres, Valkey and the broker that this machine and its environment allow."""
-    kafka: Part
-    if os.environ.get(ADDRESS_VARIABLE):
-        kafka = ExternalKafka(folder, ports)
-    else:
-        kafka = Kafka(folder, ports, options.kafka_proxy_port)
-    return (Postgres(folder, ports), Valkey(folder, ports), kafka)
+    """The servers that are asked for; the broker is the one that the environment names, if any."""
+    parts: list[Part] = []
+    for name in options.infrastructure:
+        match name:
+            case "postgres":
+                parts.append(Postgres(folder, ports))
+            case "valkey":
+                parts.append(Valkey(folder, ports))
+            case "kafka" if os.environ.get(ADDRESS_VARIABLE):
+                parts.append(ExternalKafka(folder, ports))
+            case "kafka":
+                parts.append(Kafka(folder, ports, options.kafka_proxy_port))
+            case _:
+                raise PartError(f"there is no {name} to start")
+    return parts
 
 
 async def together(jobs: Iterable[Coroutine[None, None, None]]) -> None:
@@ -177,6 +195,7 @@ async def supervise(folder: StateFolder) -> int:
     options = read_json(folder.options_file)
     if options is None:
         raise StackError(f"{folder.options_file} is missing")
+    signal.signal(ANSWER_SIGNAL, signal.SIG_IGN)  # until there is somebody to answer
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -186,6 +205,7 @@ async def supervise(folder: StateFolder) -> int:
     except PartError as error:
         State(phase=Phase.FAILED, failure=str(error)).write(folder)
         return 1
+    loop.add_signal_handler(ANSWER_SIGNAL, supervisor.answer)
     return await supervisor.run(stop)
 
 

@@ -13,8 +13,6 @@ is `Ignored` (nobody is told) or `Refused` (its sender is), never an exception. 
 What each move writes stands in `moves.py`, the commands of users and operators in `requests.py`.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -26,7 +24,6 @@ from order_orchestrator.domain import (
     Saga,
     SagaState,
     StepStatus,
-    evolve,
 )
 from order_orchestrator.events import (
     Event,
@@ -46,17 +43,17 @@ from order_orchestrator.moves import (
     cancelled,
     end,
     give_up,
+    move_timer,
     record,
     rest,
-    seal,
     send_again,
     stick,
-    undo_of,
+    undo_late,
     with_status,
 )
 from order_orchestrator.outcomes import refusal_ending
 from order_orchestrator.requests import on_cancel, on_operator_cancel, on_pay, on_retry, on_settle
-from order_orchestrator.saga import CHARGE, COMMANDS, PIVOT, STEPS, Reply, Wrong, learn
+from order_orchestrator.saga import CHARGE, COMMANDS, PIVOT, STEPS, Reply, Wrong
 from order_orchestrator.timing import doubt_at, resend_at
 from shared.contracts.coupon import CouponHeld, CouponRefused, CouponRestored, CouponUsed
 from shared.contracts.effects import Effect
@@ -65,14 +62,13 @@ from shared.contracts.orders import CancelOrder, PayOrder
 from shared.contracts.payment import PaymentCharged, PaymentRefunded, PaymentRefused
 from shared.contracts.stock import StockCommitted, StockRefused, StockReleased, StockReserved
 
-_COVERED: Final = frozenset({StepStatus.UNDOING, StepStatus.UNDOING_LATE, StepStatus.UNDONE})
-_FINISHED: Final = frozenset({StepStatus.DONE, StepStatus.SKIPPED, StepStatus.SETTLED})
+_FINISHED: Final = frozenset({StepStatus.DONE, StepStatus.SKIPPED})
 
 
 def transition(saga: Saga, event: Event, now: datetime, limits: Limits) -> Result:
     """What `event` makes of `saga` at `now` (aware, the database's clock).
 
-    Raises nothing for any event; `UnfitSaga` only where the record contradicts itself, which
+    Raises nothing for any event; `UnfitSagaError` only where the record contradicts itself, which
     `records.from_record` refuses to read.
     """
     at = At(now, limits, type(event).__name__)
@@ -106,8 +102,8 @@ def transition(saga: Saga, event: Event, now: datetime, limits: Limits) -> Resul
 def _on_start(saga: Saga, at: At) -> Result:
     if saga.state is not SagaState.PENDING:
         return Ignored(IgnoreReason.ALREADY_STARTED)
-    started = evolve(saga, deadline_at=at.now + at.limits.order_deadline)
-    return advance(started, saga.steps, at)
+    started = saga._replace(deadline_at=at.now + at.limits.order_deadline)
+    return advance(started, saga.steps, None, at)
 
 
 def _place(saga: Saga, order_id: str, command_id: str, undo: bool) -> int | Ignored:
@@ -146,17 +142,15 @@ def _on_done(saga: Saga, reply: Reply, at: At) -> Result:
 
 def _go_on(saga: Saga, place: int, reply: Reply, at: At) -> Result:
     """A step before the pivot is done: the next one, or the pivot, unless something stops it."""
-    learned = learn(saga, reply)
-    if isinstance(learned, Wrong):
-        return stick(saga, learned.why, at) if saga.stuck is None else _duplicate()
     steps = with_status(saga.steps, place, StepStatus.DONE)
     if saga.cancel is not None:
         return give_up(saga, steps, cancelled(saga.cancel), at)
+    learned = STEPS[place].learn(saga, reply)
+    if isinstance(learned, Wrong):
+        return stick(saga, learned.why, at) if saga.stuck is None else _duplicate()
     if isinstance(learned, OutcomeReason):
         return give_up(saga, steps, Ending(SagaState.REJECTED, learned), at)
-    if learned is not saga.price:
-        saga = evolve(saga, price=learned)
-    return advance(saga, steps, at)
+    return advance(saga, steps, learned, at)
 
 
 def _duplicate() -> Ignored:
@@ -175,16 +169,10 @@ def _late_success(saga: Saga, place: int, at: At) -> Result:
     settled it. Before the pivot it is undone, once; after it, it is what was wanted."""
     if place >= PIVOT:
         return record(saga, with_status(saga.steps, place, StepStatus.DONE), at, "late")
-    steps = with_status(saga.steps, place, StepStatus.UNDOING_LATE)
-    changed = evolve(
-        saga, version=saga.version + 1, steps=steps, sends=1, last_sent_at=at.now
-    )
-    return seal(changed, at, commands=(undo_of(changed, place),), note="done late, undone")
+    return undo_late(saga, place, at)
 
 
-def _on_refused(
-    saga: Saga, reply: StockRefused | CouponRefused | PaymentRefused, at: At
-) -> Result:
+def _on_refused(saga: Saga, reply: StockRefused | CouponRefused | PaymentRefused, at: At) -> Result:
     place = _place(saga, reply.order_id, reply.command_id, undo=False)
     if isinstance(place, Ignored):
         return place
@@ -240,25 +228,57 @@ def _on_undone(
 def _on_timer(saga: Saga, event: TimerFired, at: At) -> Result:
     if saga.timer_at is None or at.now < saga.timer_at:
         return Ignored(IgnoreReason.NOT_DUE)
-    if saga.stuck is not None:
-        return _move_timer(saga, at)
-    if saga.state in FORWARD:
+    if saga.stuck is None and saga.state in FORWARD:
         return _on_step_timer(saga, event, at)
     if saga.state is SagaState.AWAITING_PAYMENT:
         return _on_pay_timer(saga, event, at)
     due = resend_at(saga, at.limits)
-    if due is None or at.now < due:
-        return _move_timer(saga, at)
+    if saga.stuck is not None or due is None or at.now < due:
+        return move_timer(saga, at)
     if saga.sends >= at.limits.undo_sends:
         return stick(saga, f"unanswered after {saga.sends} sends", at)
     return send_again(saga, at)
 
 
-def _move_timer(saga: Saga, at: At, not_before: datetime | None = None) -> Result:
-    moved = seal(evolve(saga, version=saga.version + 1), at, note="timer moved", move_timer=True)
-    return moved
+def _on_step_timer(saga: Saga, event: TimerFired, at: At) -> Result:
+    again, doubt = resend_at(saga, at.limits), doubt_at(saga, at.limits)
+    due = again is not None and at.now >= again
+    if due and saga.cancel is not None:
+        return give_up(saga, saga.steps, cancelled(saga.cancel), at)
+    # `doubt` is at or past both the deadline and the last send.
+    if doubt is not None and at.now >= doubt and _answers_were_read(saga, event):
+        charging = saga.steps[CHARGE] is StepStatus.SENT
+        reason = OutcomeReason.PAYMENT_TIMEOUT if charging else OutcomeReason.SAGA_TIMEOUT
+        return give_up(saga, saga.steps, Ending(SagaState.REJECTED, reason), at)
+    return send_again(saga, at) if due else move_timer(saga, at)
+
+
+def _answers_were_read(saga: Saga, event: TimerFired) -> bool:
+    """Whether an answer that was there at the deadline, or at the last send, would be known."""
+    read = event.replies_read_up_to
+    return all(
+        moment is not None and read >= moment for moment in (saga.deadline_at, saga.last_sent_at)
+    )
+
+
+def _on_pay_timer(saga: Saga, event: TimerFired, at: At) -> Result:
+    if saga.pay_by is None or at.now < saga.pay_by or event.requests_read_up_to < saga.pay_by:
+        return move_timer(saga, at)
+    ending = Ending(SagaState.REJECTED, OutcomeReason.PAYMENT_TIMEOUT)
+    return give_up(saga, saga.steps, ending, at)
 
 
 def _on_dead_letter(saga: Saga, event: StepDeadLettered, at: At) -> Result:
     """Nobody will answer that command unless somebody acts."""
-    raise NotImplementedError
+    own = saga.order.order_id
+    place, undo = COMMANDS.get(event.command_id[len(own) + 1 :], (-1, False))
+    if place < 0 or not event.command_id.startswith(own):
+        return Ignored(IgnoreReason.OTHER_STEP)
+    status = saga.steps[place]
+    if not (status in UNDO_OWED if undo else status is StepStatus.SENT):
+        return Ignored(IgnoreReason.NOT_OUTSTANDING)
+    if saga.stuck is not None:
+        return Ignored(IgnoreReason.DUPLICATE)
+    if saga.cancel is not None and saga.state in FORWARD:
+        return give_up(saga, saga.steps, cancelled(saga.cancel), at)
+    return stick(saga, f"{STEPS[place].name} is a dead letter: {event.reason}", at)

@@ -4,11 +4,10 @@ Commands of users and replies are contract messages as they were read; what come
 from operators and from the dead letters is defined here. `engine.transition` takes one of them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from order_orchestrator.domain import Saga, SagaState
 from order_orchestrator.saga import Reply
@@ -112,8 +111,7 @@ class Refused:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(NamedTuple):
     version: int
     state: SagaState
     cause: str
@@ -122,8 +120,7 @@ class HistoryEntry:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """The changed saga, and what is written in the same transaction.
 
     `commands` go to the topic of their step (`saga.STEPS`), `event` to `orders.events.v1`.

@@ -1,13 +1,11 @@
 """What the world is told of an order, and which refusal becomes which reason."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
 from order_orchestrator.domain import Ending, Saga, SagaState, Told
-from order_orchestrator.saga import Reply, UnfitSaga, priced
+from order_orchestrator.saga import Reply, UnfitSagaError, priced
 from shared.contracts.base import Message
 from shared.contracts.coupon import CouponRefusal, CouponRefused
 from shared.contracts.order_parts import CouponDetail, OutcomeReason
@@ -45,7 +43,7 @@ PAYMENT_REASONS: Final = MappingProxyType(
     }
 )
 COUPON_REASONS: Final = MappingProxyType(
-    {reason: _R.COUPON_REFUSED for reason in CouponRefusal}
+    dict.fromkeys(CouponRefusal, _R.COUPON_REFUSED)
     | {
         CouponRefusal.CURRENCY_MISMATCH: _R.CURRENCY_MISMATCH,
         CouponRefusal.TEMPORARILY_UNAVAILABLE: _R.TEMPORARILY_UNAVAILABLE,
@@ -67,7 +65,7 @@ def refusal_ending(reply: Reply) -> Ending:
         case PaymentRefused():
             return Ending(rejected, PAYMENT_REASONS[reply.reason])
         case _:
-            raise UnfitSaga(f"{type(reply).__name__} refuses nothing")
+            raise UnfitSagaError(f"{type(reply).__name__} refuses nothing")
 
 
 def accepted_event(saga: Saga, at: datetime) -> Message:
@@ -84,7 +82,7 @@ def accepted_event(saga: Saga, at: datetime) -> Message:
 def awaiting_payment_event(saga: Saga, at: datetime) -> Message:
     order, price = saga.order, priced(saga)
     if saga.pay_by is None:
-        raise UnfitSaga(f"order {order.order_id} awaits its payment without an end")
+        raise UnfitSagaError(f"order {order.order_id} awaits its payment without an end")
     return OrderAwaitingPayment(
         order_id=order.order_id,
         user_id=order.user_id,
@@ -111,7 +109,7 @@ def outcome_event(saga: Saga) -> Message | None:
         case SagaState.CANCELLED:
             return _cancelled(saga, saga.told, saga.ending)
         case _:
-            raise UnfitSaga(f"order {saga.order.order_id} ended as {saga.ending.state}")
+            raise UnfitSagaError(f"order {saga.order.order_id} ended as {saga.ending.state}")
 
 
 def _confirmed(saga: Saga, told: Told) -> Message:

@@ -9,15 +9,15 @@ sent at once, retried until it is done, never undone. Builders are pure function
 to a contract message; command ids are derived, so that sending again is the same command.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from order_orchestrator.domain import (
     UNDO_OWED,
+    Order,
     Owed,
     Price,
     Saga,
@@ -34,6 +34,7 @@ from shared.contracts.coupon import (
     RestoreCoupon,
     UseCoupon,
 )
+from shared.contracts.order_parts import OutcomeReason
 from shared.contracts.payment import (
     ChargePayment,
     PaymentCharged,
@@ -71,8 +72,32 @@ Builder = Callable[[Saga], Message]
 
 
 @dataclass(frozen=True, slots=True)
+class Wrong:
+    """The reply contradicts its command: a participant's fault, for an operator to look at."""
+
+    why: str
+
+
+Learned = Price | OutcomeReason | Wrong | None
+"""What a done reply tells: the price as it is known now, or why the saga can't go on."""
+
+
+def _never(order: Order, price: Price | None) -> bool:
+    return False
+
+
+def _no_coupon(order: Order, price: Price | None) -> bool:
+    return order.coupon_id is None
+
+
+def _nothing_to_pay(order: Order, price: Price | None) -> bool:
+    return price is not None and price.total == 0
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """`state` is the saga's while the `do` is out. `skipped` says that there is nothing to do."""
+    """`state` is the saga's while the `do` is out. `skipped` says that there is nothing to do,
+    `learn` takes from the done reply what later steps need."""
 
     name: str
     topic: str
@@ -82,19 +107,12 @@ class Step:
     refused: type[Message] | None
     undo: Builder | None = None
     undone: type[Message] | None = None
-    skipped: Callable[[Saga], bool] = lambda saga: False
+    skipped: Callable[[Order, Price | None], bool] = _never
+    learn: Callable[[Saga, Any], Learned] = lambda saga, reply: saga.price
 
 
 def _id(saga: Saga, step_and_direction: str) -> str:
     return f"{saga.order.order_id}:{step_and_direction}"
-
-
-def _no_coupon(saga: Saga) -> bool:
-    return saga.order.coupon_id is None
-
-
-def _nothing_to_pay(saga: Saga) -> bool:
-    return priced(saga).total == 0
 
 
 def _reserve(saga: Saga) -> Message:
@@ -105,6 +123,20 @@ def _reserve(saga: Saga) -> Message:
         user_id=order.user_id,
         items=order.lines,
     )
+
+
+def _learn_prices(saga: Saga, reply: StockReserved) -> Learned:
+    order = saga.order
+    if reply.currency != order.currency:
+        return OutcomeReason.CURRENCY_MISMATCH
+    subtotal = 0
+    for line, item in zip_longest(order.lines, reply.items):
+        if line is None or item is None or line.product_id != item.product_id:
+            return Wrong("other products were reserved than ordered")
+        if line.quantity != item.quantity:
+            return Wrong(f"{item.quantity} of {item.product_id} were reserved")
+        subtotal += item.quantity * item.unit_price
+    return Price(reply.items, subtotal, 0)
 
 
 def _release(saga: Saga) -> Message:
@@ -121,6 +153,15 @@ def _hold(saga: Saga) -> Message:
         total=priced(saga).subtotal,
         currency=order.currency,
     )
+
+
+def _learn_discount(saga: Saga, reply: CouponHeld) -> Learned:
+    price = priced(saga)
+    if reply.currency != saga.order.currency:
+        return OutcomeReason.CURRENCY_MISMATCH
+    if reply.discount > price.subtotal:
+        return Wrong(f"a discount of {reply.discount} on {price.subtotal}")
+    return Price(price.items, price.subtotal, reply.discount)
 
 
 def _restore(saga: Saga) -> Message:
@@ -146,6 +187,13 @@ def _charge(saga: Saga) -> Message:
     )
 
 
+def _learn_charge(saga: Saga, reply: PaymentCharged) -> Learned:
+    price, charged = priced(saga), sum([part.amount for part in reply.parts])
+    if reply.currency != saga.order.currency or charged != price.total:
+        return Wrong(f"{charged} {reply.currency} were charged, not {price.total}")
+    return price
+
+
 def _refund(saga: Saga) -> Message:
     return RefundPayment(command_id=_id(saga, "charge:undo"), order_id=saga.order.order_id)
 
@@ -169,13 +217,13 @@ _STOCK, _COUPON, _PAYMENT = "stock.commands.v1", "coupon.commands.v1", "payment.
 # fmt: off
 STEPS: Final = (
     Step("reserve", _STOCK, SagaState.RESERVING,
-         do=_reserve, done=StockReserved, refused=StockRefused,
+         do=_reserve, done=StockReserved, refused=StockRefused, learn=_learn_prices,
          undo=_release, undone=StockReleased),
     Step("hold", _COUPON, SagaState.HOLDING, skipped=_no_coupon,
-         do=_hold, done=CouponHeld, refused=CouponRefused,
+         do=_hold, done=CouponHeld, refused=CouponRefused, learn=_learn_discount,
          undo=_restore, undone=CouponRestored),
     Step("charge", _PAYMENT, SagaState.CHARGING, skipped=_nothing_to_pay,
-         do=_charge, done=PaymentCharged, refused=PaymentRefused,
+         do=_charge, done=PaymentCharged, refused=PaymentRefused, learn=_learn_charge,
          undo=_refund, undone=PaymentRefunded),
     # ═══ the pivot ═══
     Step("use", _COUPON, SagaState.COMPLETING, skipped=_no_coupon,
@@ -199,21 +247,21 @@ COMMANDS: Final[Mapping[str, tuple[int, bool]]] = MappingProxyType(
 """What follows the order id in a command id -> the step's place, and whether it is the undo."""
 
 
-class UnfitSaga(Exception):
+class UnfitSagaError(Exception):
     """The saga's record lacks what its state needs. A fault of the program or of the row."""
 
 
 def priced(saga: Saga) -> Price:
-    """The price, known from the reservation on. Raises `UnfitSaga` before."""
+    """The price, known from the reservation on. Raises `UnfitSagaError` before."""
     if saga.price is None:
-        raise UnfitSaga(f"order {saga.order.order_id} has no price in {saga.state}")
+        raise UnfitSagaError(f"order {saga.order.order_id} has no price in {saga.state}")
     return saga.price
 
 
 def coupon_of(saga: Saga) -> str:
-    """The campaign. Raises `UnfitSaga` where the order has none."""
+    """The campaign. Raises `UnfitSagaError` where the order has none."""
     if saga.order.coupon_id is None:
-        raise UnfitSaga(f"order {saga.order.order_id} has no coupon in {saga.state}")
+        raise UnfitSagaError(f"order {saga.order.order_id} has no coupon in {saga.state}")
     return saga.order.coupon_id
 
 

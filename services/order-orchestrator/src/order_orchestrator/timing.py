@@ -1,7 +1,5 @@
 """When a saga has to be looked at again. Pure: the clock's reading comes in as a value."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from zlib import crc32
 
@@ -17,11 +15,17 @@ _SPREAD = 0.5
 """Sagas that were sent together come due over this share of the delay."""
 
 
+def spread(order_id: str, count: int, delay: timedelta) -> timedelta:
+    """`delay` and up to half of it more. The jitter comes from the order id and the count, so
+    that the same saga gives the same moment."""
+    return delay * (1 + _SPREAD * crc32(f"{order_id}:{count}".encode()) / 2**32)
+
+
 def resend_delay(saga: Saga, limits: Limits) -> timedelta:
-    """Doubles with each send up to its limit; the jitter comes from the order id and the count."""
-    delay = min(limits.resend_after * (1 << min(saga.sends - 1, 16)), limits.resend_at_most)
-    chance = crc32(f"{saga.order.order_id}:{saga.sends}".encode()) / 2**32
-    return delay * (1 + _SPREAD * chance)
+    """Doubles with each send up to its limit."""
+    doublings = min(max(saga.sends - 1, 0), 16)
+    delay = min(limits.resend_after * (1 << doublings), limits.resend_at_most)
+    return spread(saga.order.order_id, saga.sends, delay)
 
 
 def resend_at(saga: Saga, limits: Limits) -> datetime | None:

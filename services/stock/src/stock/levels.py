@@ -74,13 +74,13 @@ def _record(row: asyncpg.Record) -> Record:
         TOPIC,
         level.product_id.encode(),
         level.to_bytes(),
-        (
+        [
             ("ce_specversion", b"1.0"),
             ("ce_id", level.level_id.encode()),
             ("ce_type", b"StockLevel"),
             ("ce_source", b"stock"),
             ("ce_subject", level.product_id.encode()),
             ("content-type", b"application/json"),
-        ),
+        ],
         int(at.timestamp() * 1000),
     )

@@ -10,6 +10,6 @@ from shared.settings import ServiceSettings
 class Settings(ServiceSettings):
     """What stock is told."""
 
-    levels_interval_s: float = Field(default=0.1, ge=0.02, le=60)
+    levels_interval_s: float = Field(default=0.25, ge=0.1, le=60)
     """A product's level is sent at most as often."""
     levels_lease_s: float = Field(default=5.0, ge=1)

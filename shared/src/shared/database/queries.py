@@ -43,9 +43,7 @@ class Statement:
 
     async def run(self, connection: Connection, **parameters: Any) -> int:
         """Run it and return how many rows it touched."""
-        status = await connection.execute(
-            self.sql, *map(parameters.__getitem__, self.parameters)
-        )
+        status = await connection.execute(self.sql, *map(parameters.__getitem__, self.parameters))
         return int(status.rsplit(" ", 1)[-1])
 
 

@@ -67,7 +67,9 @@ class KafkaConnection:
         if not self.security_protocol.startswith("SASL"):
             return BaseSecurity(ssl_context=context) if encrypted else None
         kind = {
-            "PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512,
+            "PLAIN": SASLPlaintext,
+            "SCRAM-SHA-256": SASLScram256,
+            "SCRAM-SHA-512": SASLScram512,
         }[self.sasl_mechanism]
         return kind(
             username=self.sasl_username or "",

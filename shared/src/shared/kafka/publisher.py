@@ -38,7 +38,7 @@ class Record:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: list[tuple[str, bytes]]
     timestamp_ms: int
 
 
@@ -57,6 +57,8 @@ class Publisher:
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._producer: AIOKafkaProducer | None = None
+        # Partition counts are fixed by the contract, and asking the client costs more than hashing.
+        self._partitions: dict[str, int] = {}
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Publish `records` and wait for the acknowledgement of all in-sync replicas.
@@ -93,7 +95,10 @@ class Publisher:
     ) -> list[asyncio.Future[object]]:
         """Hand the records of one topic to the producer, one batch a partition."""
         topic = self._connection.named(records[0].topic)
-        partitions = len(await producer.partitions_for(topic))
+        partitions = self._partitions.get(topic)
+        if partitions is None:
+            partitions = len(await producer.partitions_for(topic))
+            self._partitions[topic] = partitions
         by_partition: dict[int, list[Record]] = {}
         for record in records:
             by_partition.setdefault(partition_of(record.key, partitions), []).append(record)

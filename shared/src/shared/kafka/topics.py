@@ -54,7 +54,9 @@ async def create_topics(
         response = await client.create_topics(
             [
                 NewTopic(
-                    name, wanted[name].partitions, replication,
+                    name,
+                    wanted[name].partitions,
+                    replication,
                     topic_configs=dict(wanted[name].config),
                 )
                 for name in missing

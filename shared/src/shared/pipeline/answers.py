@@ -72,9 +72,7 @@ async def of_duplicates(
     ):
         delivery = asked[found["message_type"], found["message_id"]]
         for topic, key, type_, id_, value in json.loads(found["answers"] or "[]"):
-            rows.append(
-                Row(topic, key.encode(), type_, id_, value.encode(), delivery.traceparent)
-            )
+            rows.append(Row(topic, key.encode(), type_, id_, value.encode(), delivery.traceparent))
     return rows, fresh
 
 
@@ -86,9 +84,7 @@ def answer_with_command_refused(topic: str) -> RefusalHandler:
         refusals: Sequence[Refusal],
     ) -> list[Outgoing]:
         return [
-            Outgoing(
-                topic, refused.key, refused, message_id(refused), refusal.received.traceparent
-            )
+            Outgoing(topic, refused.key, refused, message_id(refused), refusal.received.traceparent)
             for refusal in refusals
             if (refused := command_refused(refusal)) is not None
         ]

@@ -56,9 +56,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.route = route
         self.offsets = Offsets(route.group, self.consumer)
         self.joined = False
-        self._readers = route.readers or {
-            topic: reader_of(TOPICS[topic]) for topic in route.topics
-        }
+        self._readers = route.readers or {topic: reader_of(TOPICS[topic]) for topic in route.topics}
         self._runner = runner
         self._connection = connection
         self._tracing = tracing
@@ -137,9 +135,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._stopping = True
                 return
             group = self.route.group
-            metrics.CHUNK_SECONDS.labels(group).observe(
-                asyncio.get_running_loop().time() - started
-            )
+            metrics.CHUNK_SECONDS.labels(group).observe(asyncio.get_running_loop().time() - started)
             metrics.CHUNK_MESSAGES.labels(group).observe(len(records))
             metrics.PROGRESS.labels(group).set_to_current_time()
 

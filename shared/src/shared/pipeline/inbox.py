@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _queries = Queries("shared", "database/sql/pipeline.sql")
 
 REUSED = "command_id_reused"
+ORDER_REUSED = "order_id_reused"
 
 
 async def remember(
@@ -68,7 +69,7 @@ def _judge(
             reused.append(
                 Refusal(
                     delivery.received,
-                    REUSED,
+                    ORDER_REUSED if delivery.message.identity == "order_id" else REUSED,
                     f"{key[0]} {key[1]} was sent before with other content; the first one counts."
                     " Send the change under a new id.",
                     delivery.message,

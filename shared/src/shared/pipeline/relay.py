@@ -83,7 +83,9 @@ class Relay:
                     attempt += 1
                     metrics.RELAY_FAILURES.labels(faults.cause(error)).inc()
                     _log.warning(
-                        "publish_failed", error=type(error).__name__, chunks=len(taken),
+                        "publish_failed",
+                        error=type(error).__name__,
+                        chunks=len(taken),
                         attempt=attempt,
                     )
                     self._queue.extendleft(reversed(taken))

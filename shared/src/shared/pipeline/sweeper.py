@@ -95,7 +95,6 @@ class Janitor:
                 connection, keep_s=self._keep_inbox_s, rows=DELETED_INBOX_ROWS_AT_ONCE
             )
         more = (
-            DELETED_CHUNKS_AT_ONCE in (internal, public)
-            or forgotten == DELETED_INBOX_ROWS_AT_ONCE
+            DELETED_CHUNKS_AT_ONCE in (internal, public) or forgotten == DELETED_INBOX_ROWS_AT_ONCE
         )
         return Swept(internal + public, more)

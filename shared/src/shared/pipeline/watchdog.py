@@ -72,9 +72,9 @@ class Watchdog:
             before = self._seen.get(place)
             if before is None or before.offset != offset:
                 self._seen[place] = Position(offset, now_s)
-            metrics.LAG.labels(
-                self._group.route.group, place.topic, str(place.partition)
-            ).set(max(0, ends[place] - offset))
+            metrics.LAG.labels(self._group.route.group, place.topic, str(place.partition)).set(
+                max(0, ends[place] - offset)
+            )
         for gone in self._seen.keys() - positions.keys():
             del self._seen[gone]
             metrics.LAG.remove(self._group.route.group, gone.topic, str(gone.partition))

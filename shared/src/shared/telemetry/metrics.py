@@ -20,7 +20,8 @@ CHUNK_MESSAGES = Histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
 RETRIES = Counter(
-    "pipeline_retries_total", "Chunks run again for a fault of the infrastructure",
+    "pipeline_retries_total",
+    "Chunks run again for a fault of the infrastructure",
     ["group", "cause"],
 )
 HALVINGS = Counter(
@@ -46,12 +47,11 @@ RELAY_OVERFLOWS = Counter(
 RELAY_REBUILDS = Counter("relay_producer_rebuilds_total", "Producers replaced after an error")
 SWEPT = Counter("outbox_swept_total", "Chunks published by the sweeper", ["whose"])
 
-LAG = Gauge(
-    "consumer_lag_records", "Messages not yet consumed", ["group", "topic", "partition"]
-)
+LAG = Gauge("consumer_lag_records", "Messages not yet consumed", ["group", "topic", "partition"])
 PROGRESS = Gauge(
     "consumer_last_progress_timestamp_seconds", "When a chunk was last committed", ["group"]
 )
 COMMIT_FAILURES = Counter("offset_commit_failures_total", "Offset commits that failed", ["group"])
-LOOP_FAILURES = Counter("background_failures_total", "Passes of a background loop that failed",
-                        ["loop"])
+LOOP_FAILURES = Counter(
+    "background_failures_total", "Passes of a background loop that failed", ["loop"]
+)

@@ -80,9 +80,7 @@ class Tracing:
         return self._records and traceparent.endswith("01")
 
     @contextmanager
-    def spans(
-        self, parents: Sequence[tuple[str, str, dict[str, str]]]
-    ) -> Iterator[list[str]]:
+    def spans(self, parents: Sequence[tuple[str, str, dict[str, str]]]) -> Iterator[list[str]]:
         """Open a `process` span for each (traceparent, name, attributes) that is recorded.
 
         Yields the contexts to go on with, one for each parent: that of the new span, or the

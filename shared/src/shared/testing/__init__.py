@@ -7,6 +7,7 @@
     chaos       faults on a seeded schedule while work goes on
     databases   a database of its own for each test, cloned from a migrated template
     kafka       topics of its own for each test; publish, read to the end, wait for lag 0
+    valkey      a database number of its own for each test
     builders    messages with sensible defaults
     strategies  Hypothesis strategies for every message of the contracts
 

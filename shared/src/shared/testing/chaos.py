@@ -91,6 +91,40 @@ def faults_of(
     return [Fault(kind, victim.instance_id, *actions[kind]) for kind in kinds]
 
 
+class Infrastructure(Protocol):
+    """What `faults_of_part` needs: the local stack is one. Its calls block."""
+
+    def kill(self, name: str) -> int: ...
+    def hold(self, name: str) -> None: ...
+    def release(self, name: str) -> int: ...
+    def wait_healthy(self, name: str) -> int: ...
+
+
+def faults_of_part(
+    infrastructure: Infrastructure, part: str, kinds: Sequence[str] = ("kill", "outage")
+) -> list[Fault]:
+    """The faults of Postgres, Valkey or Kafka: `kill`, after which it comes back at once, and
+    `outage`, which lasts as long as the schedule says."""
+
+    async def kill() -> None:
+        await asyncio.to_thread(infrastructure.kill, part)
+
+    async def wait_healthy() -> None:
+        await asyncio.to_thread(infrastructure.wait_healthy, part)
+
+    async def hold() -> None:
+        await asyncio.to_thread(infrastructure.hold, part)
+
+    async def release() -> None:
+        await asyncio.to_thread(infrastructure.release, part)
+
+    actions: dict[str, tuple[Action, Action]] = {
+        "kill": (kill, wait_healthy),
+        "outage": (hold, release),
+    }
+    return [Fault(kind, part, *actions[kind]) for kind in kinds]
+
+
 def schedule(
     faults: Sequence[Fault],
     seed: int,

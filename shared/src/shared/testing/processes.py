@@ -239,6 +239,14 @@ class Instance:
         finally:
             self._admin_port.release()
 
+    async def discard(self) -> None:
+        """Kills the process where it runs, frozen or not, and gives its port up."""
+        try:
+            if self.is_running:
+                await self.kill()
+        finally:
+            self._admin_port.release()
+
     def _signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 

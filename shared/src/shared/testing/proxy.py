@@ -1,7 +1,7 @@
 """A TCP proxy that misbehaves on request, for Postgres, Redis and Kafka alike.
 
-    async with Proxy.running("127.0.0.1", postgres_port) as proxy:
-        url = f"postgresql://stock@127.0.0.1:{proxy.port}/shop"
+    async with Proxy.before(database.dsn("stock")) as proxy:
+        dsn = proxy.through(database.dsn("stock"))
         proxy.set(Direction.DOWN, latency_ms=50, jitter_ms=20)
         proxy.cut()                         # every open connection is reset, new ones are welcome
         await proxy.refuse()                # new ones are refused as if nobody listened
@@ -24,6 +24,7 @@ import contextlib
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from urllib.parse import urlsplit, urlunsplit
 
 from shared.testing.ports import ReservedPort
 from shared.testing.proxy_link import Direction, Link, LostReply, Rules, Stats, Toxics, reset
@@ -65,6 +66,16 @@ class Proxy:
 
     @classmethod
     @contextlib.asynccontextmanager
+    async def before(cls, url: str, *, seed: int = 0) -> AsyncIterator[Self]:
+        """Runs a proxy to the server that `url` names; `through(url)` is the way to it."""
+        parts = urlsplit(url)
+        assert parts.hostname, f"{url} names no host"
+        assert parts.port, f"{url} names no port"
+        async with cls.running(parts.hostname, parts.port, seed=seed) as proxy:
+            yield proxy
+
+    @classmethod
+    @contextlib.asynccontextmanager
     async def running(
         cls, host: str, port: int, *, listen_port: int = 0, seed: int = 0
     ) -> AsyncIterator[Self]:
@@ -88,6 +99,12 @@ class Proxy:
     def address(self) -> str:
         """`host:port` for clients."""
         return f"{HOST}:{self.port}"
+
+    def through(self, url: str) -> str:
+        """The same URL by way of this proxy."""
+        parts = urlsplit(url)
+        credentials, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{credentials}{at}{self.address}"))
 
     @property
     def open_connections(self) -> int:

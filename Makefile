@@ -1,0 +1,71 @@
+# Every task of the project. `make` alone explains them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+UV := .venv/uv/bin/uv
+STAMP := .venv/stamp
+STATE ?= .state/up
+UP_OPTIONS ?=
+TESTS ?=
+
+PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
+LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
+
+.PHONY: help setup up down wipe env status test lint demo lock format kafka-pin
+
+help:  ## show this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  STATE=DIR of up, down, wipe, env, status: another state folder than .state/up"
+	@echo "  UP_OPTIONS=...: see '$(PYTHON) -m local_stack up --help', as in --replicas stock=3"
+	@echo "  TESTS=...: what pytest is given, as in TESTS='services/stock -k reserve'"
+	@echo "  KAFKA_BOOTSTRAP_SERVERS=host:port in the environment: use that broker, start none"
+
+setup: $(STAMP)  ## make .venv with all that is needed; at once where nothing changed
+
+$(STAMP): $(LOCKS) $(PACKAGES)
+	@deploy/local/setup
+
+up: $(STAMP)  ## start the whole system in the background and wait until it is healthy
+	@$(PYTHON) -m local_stack up --state $(STATE) $(UP_OPTIONS)
+
+down: $(STAMP)  ## stop it
+	@$(PYTHON) -m local_stack down --state $(STATE)
+
+wipe: $(STAMP)  ## stop it and delete its data
+	@$(PYTHON) -m local_stack wipe --state $(STATE)
+
+env: $(STAMP)  ## print its addresses and pids as NAME=value
+	@$(PYTHON) -m local_stack env --state $(STATE)
+
+status: $(STAMP)  ## print how each of its parts is
+	@$(PYTHON) -m local_stack status --state $(STATE)
+
+test: $(STAMP)  ## run every test, on a stack of their own
+	@$(PYTHON) -m local_stack check
+	@$(PYTHON) -m pytest $(TESTS)
+
+lint: $(STAMP)  ## check style, types, layers and contracts
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m shared.contracts.generate --check
+	@$(PYTHON) -m shared.contracts.compatibility
+
+demo: $(STAMP)  ## run the example orders through the whole system and show what became of them
+	@$(PYTHON) -m local_stack run --state .state/demo --fresh -- \
+		$(PYTHON) -m orderctl.main demo examples/orders.jsonl
+
+format: $(STAMP)  ## bring all code into form
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+lock: $(STAMP)  ## resolve requirements.in into requirements.lock anew
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url requirements.in -o requirements.lock
+
+kafka-pin: $(STAMP)  ## pin the jars that deploy/local/pom.xml asks for
+	@$(PYTHON) -m local_stack pin-kafka

@@ -1,0 +1,42 @@
+-- name: never_over_issued
+-- Invariant 3, always: a campaign issues at most its limit.
+SELECT coupon_id, coupon_limit, issued
+FROM campaign
+WHERE issued NOT BETWEEN 0 AND coupon_limit;
+
+-- name: sequences_are_gapless
+-- Invariant 3, always: as many coupons as the campaign counts, numbered 1 to that count.
+SELECT coupon_id, campaign.issued, given.coupons, given.numbers, given.lowest, given.highest
+FROM campaign
+FULL JOIN (
+    SELECT coupon_id, count(*) AS coupons, count(DISTINCT sequence) AS numbers,
+           min(sequence) AS lowest, max(sequence) AS highest
+    FROM coupon GROUP BY coupon_id
+) AS given USING (coupon_id)
+WHERE campaign.issued IS DISTINCT FROM coalesce(given.coupons, 0)
+   OR given.coupons <> given.numbers
+   OR given.lowest <> 1
+   OR given.highest <> given.coupons;
+
+-- name: one_coupon_per_user
+-- Invariant 3, always: a user has at most one coupon of a campaign.
+SELECT coupon_id, user_id, count(*) AS coupons
+FROM coupon GROUP BY coupon_id, user_id HAVING count(*) > 1;
+
+-- name: holds_and_coupons_agree
+-- Invariant 3, always: a coupon is held or used by the order that its record names, and by no
+-- other; every live record has its coupon in the same state.
+SELECT coupon.coupon_id, coupon.user_id, coupon.state, coupon.order_id,
+       live.order_id AS order_of_record, live.state AS state_of_record
+FROM (SELECT * FROM coupon WHERE state <> 'ISSUED') AS coupon
+FULL JOIN (SELECT * FROM coupon_hold WHERE state IN ('HELD', 'USED')) AS live
+     ON live.order_id = coupon.order_id
+    AND live.coupon_id = coupon.coupon_id
+    AND live.user_id = coupon.user_id
+WHERE coupon.state IS DISTINCT FROM live.state;
+
+-- name: discounts_are_within_totals
+-- Invariant 3, always: no discount is above what it is taken off.
+SELECT order_id, total, discount
+FROM coupon_hold
+WHERE discount NOT BETWEEN 0 AND total;

@@ -1,0 +1,98 @@
+-- name: lock_holds
+-- The records of a chunk's orders, locked in key order: first of all locks.
+SELECT order_id, state, coupon_id, user_id, total, discount, refusal, used
+FROM coupon_hold
+WHERE order_id = ANY (:order_ids::text[])
+ORDER BY order_id
+FOR UPDATE;
+
+-- name: lock_campaigns
+-- The campaigns that a chunk issues from or changes, locked in key order: second of all locks.
+SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
+       currency, starts_at, ends_at
+FROM campaign
+WHERE coupon_id = ANY (:coupon_ids::text[])
+ORDER BY coupon_id
+FOR UPDATE;
+
+-- name: read_campaigns
+-- The same rows without locks: a hold changes nothing in them, and must not wait for those who
+-- queue there for a coupon.
+SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
+       currency, starts_at, ends_at
+FROM campaign
+WHERE coupon_id = ANY (:coupon_ids::text[]);
+
+-- name: lock_coupons
+-- The coupons that a chunk may hold, use or restore, locked in key order: last of all locks.
+-- A join and no IN, so that each key is one look into the index.
+SELECT coupon.coupon_id, coupon.user_id, sequence, state, order_id, issued_at
+FROM unnest(:coupon_ids::text[], :user_ids::text[]) AS wanted (coupon_id, user_id)
+JOIN coupon USING (coupon_id, user_id)
+ORDER BY coupon.coupon_id, coupon.user_id
+FOR UPDATE OF coupon;
+
+-- name: read_coupons
+-- Which of these users have their coupon already. Their campaign is locked by now, so nobody adds
+-- another.
+SELECT coupon.coupon_id, coupon.user_id, sequence, state, order_id, issued_at
+FROM unnest(:coupon_ids::text[], :user_ids::text[]) AS wanted (coupon_id, user_id)
+JOIN coupon USING (coupon_id, user_id);
+
+-- name: read_clock
+-- The time that judges what is open and expired. Not now(): the transaction may have waited for
+-- its locks since it began.
+SELECT date_trunc('milliseconds', clock_timestamp());
+
+-- name: insert_holds!
+-- A row that is there already belongs to a faster instance: the caller counts and starts over.
+INSERT INTO coupon_hold (order_id, state, coupon_id, user_id, total, discount, refusal, used)
+SELECT *
+FROM unnest(:order_ids::text[], :states::text[], :coupon_ids::text[], :user_ids::text[],
+            :totals::bigint[], :discounts::bigint[], :refusals::text[], :useds::boolean[])
+ON CONFLICT DO NOTHING;
+
+-- name: update_holds!
+-- Rows are locked by now.
+UPDATE coupon_hold SET state = row.state, used = row.used
+FROM unnest(:order_ids::text[], :states::text[], :useds::boolean[]) AS row (order_id, state, used)
+WHERE coupon_hold.order_id = row.order_id;
+
+-- name: insert_campaigns!
+-- New campaigns; a conflict is another instance's PutCampaign of the same one.
+INSERT INTO campaign (coupon_id, kind, coupon_limit, issued, discount_type, discount_value,
+                      discount_cap, currency, starts_at, ends_at)
+SELECT *
+FROM unnest(:coupon_ids::text[], :kinds::text[], :limits::integer[], :issueds::integer[],
+            :discount_types::text[], :discount_values::bigint[], :discount_caps::bigint[],
+            :currencies::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[])
+ON CONFLICT DO NOTHING;
+
+-- name: update_campaigns!
+-- What an operator said of campaigns that are locked by now, and how many they issued.
+UPDATE campaign
+SET kind = row.kind, coupon_limit = row.coupon_limit, issued = row.issued,
+    discount_type = row.discount_type, discount_value = row.discount_value,
+    discount_cap = row.discount_cap, currency = row.currency,
+    starts_at = row.starts_at, ends_at = row.ends_at
+FROM unnest(:coupon_ids::text[], :kinds::text[], :limits::integer[], :issueds::integer[],
+            :discount_types::text[], :discount_values::bigint[], :discount_caps::bigint[],
+            :currencies::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[])
+     AS row (coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
+             currency, starts_at, ends_at)
+WHERE campaign.coupon_id = row.coupon_id;
+
+-- name: insert_coupons!
+-- Under the campaign's lock. The two unique keys are the last defence: a second coupon for a user
+-- or a sequence number given twice fails the whole chunk.
+INSERT INTO coupon (coupon_id, user_id, sequence, state, order_id, issued_at)
+SELECT *
+FROM unnest(:coupon_ids::text[], :user_ids::text[], :sequences::integer[], :states::text[],
+            :order_ids::text[], :issued_ats::timestamptz[]);
+
+-- name: update_coupons!
+-- Rows are locked by now.
+UPDATE coupon SET state = row.state, order_id = row.order_id
+FROM unnest(:coupon_ids::text[], :user_ids::text[], :states::text[], :order_ids::text[])
+     AS row (coupon_id, user_id, state, order_id)
+WHERE coupon.coupon_id = row.coupon_id AND coupon.user_id = row.user_id;

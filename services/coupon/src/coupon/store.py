@@ -1,0 +1,160 @@
+"""Coupon's tables: one typed method for each named query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coupon.domain import Campaign, Coupon, CouponState, Hold, HoldState
+from shared.contracts.coupon import CampaignKind, CouponRefusal, DiscountType
+from shared.database import Queries
+from shared.pipeline import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from coupon.domain import CouponKey
+    from shared.database import Connection
+
+queries = Queries("coupon", "sql/queries.sql")
+
+
+class Store:
+    """Loads and saves chunks on one connection, inside the caller's transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work on `connection`."""
+        self._connection = connection
+
+    async def lock_holds(self, order_ids: Iterable[str]) -> list[Hold]:
+        """The records of these orders that are there, locked in key order."""
+        rows = await queries.lock_holds.rows(self._connection, order_ids=sorted(set(order_ids)))
+        return [_hold(row) for row in rows]
+
+    async def lock_campaigns(self, coupon_ids: Iterable[str]) -> list[Campaign]:
+        """These campaigns as they are now, locked in key order."""
+        rows = await queries.lock_campaigns.rows(self._connection, coupon_ids=sorted(coupon_ids))
+        return [_campaign(row) for row in rows]
+
+    async def read_campaigns(self, coupon_ids: Iterable[str]) -> list[Campaign]:
+        """These campaigns as they are now, not locked."""
+        rows = await queries.read_campaigns.rows(self._connection, coupon_ids=list(coupon_ids))
+        return [_campaign(row) for row in rows]
+
+    async def lock_coupons(self, keys: Iterable[CouponKey]) -> list[Coupon]:
+        """These coupons that are there, locked in key order."""
+        rows = await queries.lock_coupons.rows(self._connection, **_keys(sorted(keys)))
+        return [_coupon(row) for row in rows]
+
+    async def read_coupons(self, keys: Iterable[CouponKey]) -> list[Coupon]:
+        """These coupons that are there, not locked."""
+        rows = await queries.read_coupons.rows(self._connection, **_keys(list(keys)))
+        return [_coupon(row) for row in rows]
+
+    async def read_clock(self) -> datetime:
+        """The database's time at this moment, in whole milliseconds."""
+        now: datetime = await queries.read_clock.value(self._connection)
+        return now
+
+    async def insert_holds(self, holds: Sequence[Hold]) -> None:
+        """Save decisions; raises `Conflict` where another instance decided one of the orders."""
+        inserted = await queries.insert_holds.run(
+            self._connection,
+            order_ids=[row.order_id for row in holds],
+            states=[row.state for row in holds],
+            coupon_ids=[row.coupon_id for row in holds],
+            user_ids=[row.user_id for row in holds],
+            totals=[row.total for row in holds],
+            discounts=[row.discount for row in holds],
+            refusals=[row.refusal for row in holds],
+            useds=[row.used for row in holds],
+        )
+        if inserted != len(holds):
+            raise Conflict("another instance decided an order of this chunk")
+
+    async def update_holds(self, holds: Sequence[Hold]) -> None:
+        """Save the states of locked records."""
+        await queries.update_holds.run(
+            self._connection,
+            order_ids=[row.order_id for row in holds],
+            states=[row.state for row in holds],
+            useds=[row.used for row in holds],
+        )
+
+    async def insert_campaigns(self, campaigns: Sequence[Campaign]) -> None:
+        """Save new campaigns; raises `Conflict` where another instance put one of them."""
+        inserted = await queries.insert_campaigns.run(self._connection, **_columns(campaigns))
+        if inserted != len(campaigns):
+            raise Conflict("another instance put a campaign of this chunk")
+
+    async def update_campaigns(self, campaigns: Sequence[Campaign]) -> None:
+        """Save locked campaigns."""
+        await queries.update_campaigns.run(self._connection, **_columns(campaigns))
+
+    async def insert_coupons(self, coupons: Sequence[Coupon]) -> None:
+        """Give out coupons of locked campaigns."""
+        await queries.insert_coupons.run(
+            self._connection,
+            **_keys([row.key for row in coupons]),
+            sequences=[row.sequence for row in coupons],
+            states=[row.state for row in coupons],
+            order_ids=[row.order_id for row in coupons],
+            issued_ats=[row.issued_at for row in coupons],
+        )
+
+    async def update_coupons(self, coupons: Sequence[Coupon]) -> None:
+        """Save where locked coupons are."""
+        await queries.update_coupons.run(
+            self._connection,
+            **_keys([row.key for row in coupons]),
+            states=[row.state for row in coupons],
+            order_ids=[row.order_id for row in coupons],
+        )
+
+
+def _keys(keys: Sequence[CouponKey]) -> dict[str, list[str]]:
+    return {
+        "coupon_ids": [coupon_id for coupon_id, _ in keys],
+        "user_ids": [user_id for _, user_id in keys],
+    }
+
+
+def _columns(campaigns: Sequence[Campaign]) -> dict[str, list[Any]]:
+    return {
+        "coupon_ids": [row.coupon_id for row in campaigns],
+        "kinds": [row.kind for row in campaigns],
+        "limits": [row.limit for row in campaigns],
+        "issueds": [row.issued for row in campaigns],
+        "discount_types": [row.discount_type for row in campaigns],
+        "discount_values": [row.discount_value for row in campaigns],
+        "discount_caps": [row.discount_cap for row in campaigns],
+        "currencies": [row.currency for row in campaigns],
+        "starts_ats": [row.starts_at for row in campaigns],
+        "ends_ats": [row.ends_at for row in campaigns],
+    }
+
+
+def _campaign(row: asyncpg.Record) -> Campaign:
+    (
+        coupon_id, kind, limit, issued, discount_type, discount_value, discount_cap,
+        currency, starts_at, ends_at,
+    ) = row  # fmt: skip
+    return Campaign(
+        coupon_id, CampaignKind(kind), limit, issued, DiscountType(discount_type),
+        discount_value, discount_cap, currency, starts_at, ends_at,
+    )  # fmt: skip
+
+
+def _coupon(row: asyncpg.Record) -> Coupon:
+    coupon_id, user_id, sequence, state, order_id, issued_at = row
+    return Coupon(coupon_id, user_id, sequence, CouponState(state), order_id, issued_at)
+
+
+def _hold(row: asyncpg.Record) -> Hold:
+    order_id, state, coupon_id, user_id, total, discount, refusal, used = row
+    return Hold(
+        order_id, HoldState(state), coupon_id, user_id, total, discount,
+        None if refusal is None else CouponRefusal(refusal), used,
+    )  # fmt: skip

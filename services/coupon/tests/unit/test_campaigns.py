@@ -1,0 +1,238 @@
+"""What operators may make of a campaign, and who gets a coupon of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coupon.campaigns import CampaignFold, Refused
+from coupon.domain import Campaign, Coupon, CouponState
+from shared.contracts.coupon import (
+    CampaignKind,
+    CampaignPut,
+    CouponIssued,
+    CouponRefusal,
+    CouponRequestRefused,
+    Discount,
+    DiscountType,
+    DrawLottery,
+    EnterLottery,
+    IssueCoupon,
+    PutCampaign,
+)
+from shared.contracts.refusals import CommandRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TICK = timedelta(milliseconds=1)
+
+CAMPAIGN = Campaign(
+    "WELCOME10", CampaignKind.FIRST_COME, limit=3, issued=0,
+    discount_type=DiscountType.FIXED, discount_value=1_000, discount_cap=None,
+    currency="KRW", starts_at=None, ends_at=None,
+)  # fmt: skip
+
+
+def put(**fields: Any) -> PutCampaign:
+    given: dict[str, Any] = {
+        "command_id": "put-1",
+        "coupon_id": "WELCOME10",
+        "kind": CampaignKind.FIRST_COME,
+        "limit": 3,
+        "discount": Discount(type=DiscountType.FIXED, value=1_000),
+    }
+    return PutCampaign(**given | fields)
+
+
+def issue(number: int, user_id: str | None = None) -> IssueCoupon:
+    return IssueCoupon(
+        command_id=f"i-{number}", coupon_id="WELCOME10", user_id=user_id or f"user_{number}"
+    )
+
+
+def fold_of(
+    *campaigns: Campaign, coupons: Iterable[Coupon] = (), now: datetime | None = NOW
+) -> CampaignFold:
+    return CampaignFold(campaigns, coupons, currency="KRW", now=now)
+
+
+def reason_of(event: object) -> object:
+    assert isinstance(event, CouponRequestRefused | Refused), event
+    return event.reason
+
+
+def test_a_new_campaign_is_put() -> None:
+    fold = fold_of(now=None)
+
+    event = fold.apply(put())
+
+    assert event == CampaignPut(
+        command_id="put-1", coupon_id="WELCOME10", kind=CampaignKind.FIRST_COME, limit=3
+    )
+    assert fold.new_campaigns == [CAMPAIGN]
+    assert fold.changed_campaigns == []
+
+
+def test_a_campaign_changes_and_keeps_its_count() -> None:
+    fold = fold_of(replace(CAMPAIGN, issued=2))
+
+    fold.apply(put(limit=9, discount=Discount(type=DiscountType.PERCENT, value=5, cap=10)))
+
+    assert fold.new_campaigns == []
+    assert fold.changed_campaigns == [
+        replace(
+            CAMPAIGN, issued=2, limit=9,
+            discount_type=DiscountType.PERCENT, discount_value=5, discount_cap=10,
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("campaign", "command", "reason"),
+    [
+        *(
+            (None, put(kind=kind, rule="true"), CommandRefusal.KIND_UNAVAILABLE)
+            for kind in CampaignKind
+            if kind is not CampaignKind.FIRST_COME
+        ),
+        (None, put(rule="user.tier == 'gold'"), CommandRefusal.INVALID_RULE),
+        (
+            None,
+            put(discount=Discount(type=DiscountType.FIXED, value=1, currency="USD")),
+            CommandRefusal.CURRENCY_MISMATCH,
+        ),
+        (replace(CAMPAIGN, issued=3), put(limit=2), CommandRefusal.CAMPAIGN_CONFLICT),
+        (replace(CAMPAIGN, kind=CampaignKind.LOTTERY), put(), CommandRefusal.CAMPAIGN_CONFLICT),
+    ],
+)
+def test_what_can_not_be_put_is_refused_and_changes_nothing(
+    campaign: Campaign | None, command: PutCampaign, reason: CommandRefusal
+) -> None:
+    fold = fold_of(*([campaign] if campaign else []))
+
+    assert reason_of(fold.apply(command)) is reason
+    assert not fold.new_campaigns
+    assert not fold.changed_campaigns
+
+
+@pytest.mark.parametrize("limit", [2, 3, 4])
+def test_a_limit_may_change_down_to_what_was_issued(limit: int) -> None:
+    fold = fold_of(replace(CAMPAIGN, issued=2))
+
+    assert isinstance(fold.apply(put(limit=limit)), CampaignPut)
+
+
+def test_f63_the_first_to_come_get_a_coupon_in_order_and_nobody_more() -> None:
+    fold = fold_of(CAMPAIGN)
+
+    events = [fold.apply(issue(number)) for number in range(1, 6)]
+
+    issued, refused = events[:3], events[3:]
+    assert [(event.user_id, event.sequence) for event in issued
+            if isinstance(event, CouponIssued)] == [
+        ("user_1", 1), ("user_2", 2), ("user_3", 3)
+    ]  # fmt: skip
+    assert [reason_of(event) for event in refused] == [CouponRefusal.SOLD_OUT] * 2
+    assert [row.issued for row in fold.changed_campaigns] == [3]
+    assert [(row.user_id, row.sequence, row.state) for row in fold.new_coupons] == [
+        ("user_1", 1, CouponState.ISSUED),
+        ("user_2", 2, CouponState.ISSUED),
+        ("user_3", 3, CouponState.ISSUED),
+    ]
+    assert {row.issued_at for row in fold.new_coupons} == {NOW}
+
+
+def test_a_user_gets_one_coupon() -> None:
+    stored = Coupon("WELCOME10", "user_7", 1, CouponState.USED, "o-1", NOW)
+    fold = fold_of(replace(CAMPAIGN, issued=1), coupons=[stored])
+
+    events = [fold.apply(issue(1, "user_7")), fold.apply(issue(2)), fold.apply(issue(3, "user_2"))]
+
+    assert reason_of(events[0]) is CouponRefusal.ALREADY_ISSUED
+    assert isinstance(events[1], CouponIssued)
+    assert events[1].sequence == 2
+    assert reason_of(events[2]) is CouponRefusal.ALREADY_ISSUED
+    assert [row.user_id for row in fold.new_coupons] == ["user_2"]
+
+
+def test_a_raised_limit_lets_the_next_ones_in() -> None:
+    fold = fold_of(replace(CAMPAIGN, issued=3))
+
+    assert reason_of(fold.apply(issue(1))) is CouponRefusal.SOLD_OUT
+    fold.apply(put(limit=4))
+    event = fold.apply(issue(2))
+
+    assert isinstance(event, CouponIssued)
+    assert event.sequence == 4
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "ends_at", "is_open"),
+    [
+        (None, None, True),
+        (NOW, None, True),
+        (NOW + TICK, None, False),
+        (None, NOW + TICK, True),
+        (None, NOW, False),
+        (NOW - TICK, NOW + TICK, True),
+    ],
+)
+def test_f61_a_campaign_is_open_by_the_time_it_is_given(
+    starts_at: datetime | None, ends_at: datetime | None, is_open: bool
+) -> None:
+    fold = fold_of(replace(CAMPAIGN, starts_at=starts_at, ends_at=ends_at))
+
+    event = fold.apply(issue(1))
+
+    if is_open:
+        assert isinstance(event, CouponIssued)
+    else:
+        assert reason_of(event) is CouponRefusal.NOT_OPEN
+        assert fold.new_coupons == []
+
+
+def test_nothing_is_given_out_of_a_campaign_that_nobody_put() -> None:
+    fold = fold_of()
+
+    assert reason_of(fold.apply(issue(1))) is CouponRefusal.UNKNOWN_CAMPAIGN
+    enter = EnterLottery(command_id="e-1", coupon_id="WELCOME10", user_id="user_1")
+    assert reason_of(fold.apply(enter)) is CouponRefusal.UNKNOWN_CAMPAIGN
+    draw = DrawLottery(command_id="d-1", coupon_id="WELCOME10")
+    assert reason_of(fold.apply(draw)) is CommandRefusal.UNKNOWN_CAMPAIGN
+
+
+def test_who_comes_first_needs_no_lottery() -> None:
+    fold = fold_of(CAMPAIGN)
+
+    enter = EnterLottery(command_id="e-1", coupon_id="WELCOME10", user_id="user_1")
+    assert reason_of(fold.apply(enter)) is CommandRefusal.NOT_A_LOTTERY
+    draw = DrawLottery(command_id="d-1", coupon_id="WELCOME10")
+    assert reason_of(fold.apply(draw)) is CommandRefusal.NOT_A_LOTTERY
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        issue(1),
+        EnterLottery(command_id="e-1", coupon_id="WELCOME10", user_id="user_1"),
+        DrawLottery(command_id="d-1", coupon_id="WELCOME10"),
+    ],
+)
+def test_f12_a_campaign_of_a_later_version_is_left_alone(
+    command: IssueCoupon | EnterLottery | DrawLottery,
+) -> None:
+    fold = fold_of(replace(CAMPAIGN, kind=CampaignKind.LOTTERY))
+
+    assert reason_of(fold.apply(command)) is CommandRefusal.KIND_UNAVAILABLE
+    assert not fold.changed_campaigns
+    assert not fold.new_coupons
+
+
+def test_a_coupon_is_not_given_out_without_the_time() -> None:
+    with pytest.raises(ValueError, match="time"):
+        fold_of(CAMPAIGN, now=None).apply(issue(1))

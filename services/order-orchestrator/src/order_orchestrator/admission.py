@@ -1,0 +1,120 @@
+"""How many sagas may wait for a reply at once.
+
+Deadlines run from an order's first step, so an order that no participant has time for is better
+stored than started. No topic is held back: `PayOrder` and `CancelOrder` lie on it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from order_orchestrator.chunk import SagaChunk
+from order_orchestrator.events import Start
+from order_orchestrator.metrics import ADMISSION_ROOM
+from order_orchestrator.store import Store, queries
+from shared.pipeline.sweeper import Swept
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from order_orchestrator.domain import Limits
+    from shared.database import Connection, Pool
+    from shared.pipeline import Outgoing
+    from shared.pipeline.work import Work
+
+STARTS_AT_ONCE = 500
+
+
+class Admission:
+    """Counts by the database every interval, and by what this instance does in between.
+
+    With several instances the limit may be passed by what the others start within an interval.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """At most `limit` sagas wait for a reply."""
+        self._limit = limit
+        self._waiting = limit  # nothing starts before the first count
+        self._pending = False
+        self.freed = asyncio.Event()
+
+    def counted(self, waiting: int, *, pending: bool) -> None:
+        """Take the database's count: who waits for a reply, and whether any order is queued."""
+        self._waiting = waiting
+        self._pending = pending
+        ADMISSION_ROOM.set(self.room)
+
+    @property
+    def room(self) -> int:
+        """How many more may start."""
+        return max(0, self._limit - self._waiting)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether any order is queued, as far as is known."""
+        return self._pending
+
+    def try_start(self) -> bool:
+        """Take a place for a new order, unless others have been waiting for longer."""
+        if self._pending or self.room == 0:
+            self._pending = True
+            return False
+        self._waiting += 1
+        return True
+
+    def left(self, sagas: int) -> None:
+        """`sagas` wait no longer."""
+        if sagas:
+            self._waiting = max(0, self._waiting - sagas)
+            if self._pending:
+                self.freed.set()
+
+    def started(self, sagas: int) -> None:
+        """`sagas` began to wait."""
+        self._waiting += sagas
+
+
+class AdmissionLoop:
+    """Starts pending orders, oldest first, as others end."""
+
+    def __init__(
+        self, admission: Admission, pool: Pool, work: Work, limits: Limits, interval_s: float
+    ) -> None:
+        """Counts every `interval_s` seconds, and starts whenever there is room."""
+        self._admission = admission
+        self._pool = pool
+        self._work = work
+        self._limits = limits
+        self._interval_s = interval_s
+        self._counted_at_s = float("-inf")
+
+    async def run_once(self) -> Swept:
+        """Wait for room or for the next count, then start what fits."""
+        admission = self._admission
+        try:
+            await asyncio.wait_for(admission.freed.wait(), self._interval_s)
+        except TimeoutError:
+            pass
+        admission.freed.clear()
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._counted_at_s >= self._interval_s:
+            async with self._pool.acquire() as connection:
+                row = await queries.count_waiting.row(connection)
+            assert row is not None
+            admission.counted(row["waiting"], pending=row["pending"])
+            self._counted_at_s = now_s
+        room = min(admission.room, STARTS_AT_ONCE)
+        if not (admission.has_pending and room):
+            return Swept(0, more=True)
+        started = await self._work.run(lambda connection: self._start(connection, room))
+        admission.started(started)
+        return Swept(started, more=True)
+
+    async def _start(self, connection: Connection, room: int) -> tuple[int, Sequence[Outgoing]]:
+        store = Store(connection)
+        sagas = await store.lock_sagas(await store.pending(room))
+        chunk = SagaChunk(sagas, await store.now(), self._limits)
+        for saga in sagas.values():
+            chunk.apply(saga, Start())
+        return len(sagas), await chunk.save(store)

@@ -1,0 +1,204 @@
+"""The orchestrator's own port: how one saga stands, and what an operator may do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from order_orchestrator.chunk import SagaChunk
+from order_orchestrator.domain import SagaState, public_status
+from order_orchestrator.events import Ignored, OperatorCancel, Refused, Retry, Settle
+from order_orchestrator.records import UnreadableSagaError
+from order_orchestrator.saga import STEPS, owed
+from order_orchestrator.store import Store, queries, read_saga
+from shared import backoff
+from shared.admin import json_problem
+from shared.contracts.base import format_time
+from shared.database.faults import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from starlette.requests import Request
+
+    from order_orchestrator.domain import Limits, Saga
+    from order_orchestrator.events import Event, Result
+    from shared.database import Connection, Pool
+    from shared.pipeline import Outgoing
+    from shared.pipeline.work import Work
+
+LISTED_AT_MOST = 1_000
+TRIES = 5
+MAX_BODY_BYTES = 16_384
+
+
+class Action(BaseModel):
+    """Who acts, and why: both stand in the saga's history."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operator: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+    note: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class SettleAction(Action):
+    """What the order's outcome is to be."""
+
+    outcome: Literal["CONFIRMED", "REJECTED", "CANCELLED"]
+
+
+def saga_document(saga: Saga) -> dict[str, Any]:
+    """A saga as operators read it."""
+    open_ends = owed(saga)
+    return {
+        "orderId": saga.order.order_id,
+        "state": saga.state,
+        "status": public_status(saga),
+        "version": saga.version,
+        "steps": {step.name: status for step, status in zip(STEPS, saga.steps, strict=True)},
+        "stuck": saga.stuck and {"since": _time(saga.stuck.since), "why": saga.stuck.why},
+        "owed": {
+            "units": [line.model_dump(by_alias=True) for line in open_ends.units],
+            "money": open_ends.money,
+            "currency": open_ends.currency,
+            "couponId": open_ends.coupon_id,
+            "steps": list(open_ends.steps),
+        },
+        "reason": saga.ending and saga.ending.reason,
+        "note": saga.ending and saga.ending.note,
+        "acceptedAt": _time(saga.order.accepted_at),
+        "deadlineAt": _time(saga.deadline_at),
+        "payBy": _time(saga.pay_by),
+        "timerAt": _time(saga.timer_at),
+        "traceparent": saga.order.traceparent,
+    }
+
+
+class OperatorApi:
+    """Routes for the admin port."""
+
+    def __init__(self, pool: Pool, work: Work, limits: Limits) -> None:
+        """Read through `pool`, act through `work`."""
+        self._pool = pool
+        self._work = work
+        self._limits = limits
+
+    def routes(self) -> list[Route]:
+        """What the admin port serves beside health and metrics."""
+        return [
+            Route("/sagas", self.stuck),
+            Route("/sagas/{order_id}", self.show),
+            Route("/sagas/{order_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/sagas/{order_id}/retry", self.retry, methods=["POST"]),
+            Route("/sagas/{order_id}/settle", self.settle, methods=["POST"]),
+        ]
+
+    async def stuck(self, request: Request) -> Response:
+        """The stuck sagas, longest stuck first."""
+        async with self._pool.acquire(timeout=5.0) as connection:
+            rows = await queries.list_stuck.rows(connection, sagas=LISTED_AT_MOST)
+        return JSONResponse(
+            [
+                {
+                    "orderId": row["order_id"],
+                    "state": row["state"],
+                    "why": row["stuck_why"],
+                    "since": _time(row["stuck_since"]),
+                    "acceptedAt": _time(row["accepted_at"]),
+                }
+                for row in rows
+            ]
+        )
+
+    async def show(self, request: Request) -> Response:
+        """One saga with its history."""
+        order_id = request.path_params["order_id"]
+        async with self._pool.acquire(timeout=5.0) as connection:
+            row = await queries.read_saga.row(connection, order_id=order_id)
+            history = await queries.read_history.rows(connection, order_id=order_id)
+        if row is None:
+            return _unknown(order_id)
+        try:
+            document = saga_document(read_saga(row))
+        except UnreadableSagaError as error:
+            document = {"orderId": order_id, "state": row["state"], "unreadable": error.detail}
+        document["history"] = [{**dict(entry), "at": _time(entry["at"])} for entry in history]
+        return JSONResponse(document)
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel the order, as its user could."""
+        return await self._act(
+            request, Action, lambda action: OperatorCancel(action.operator, action.note)
+        )
+
+    async def retry(self, request: Request) -> Response:
+        """Send again what a stuck saga is owed."""
+        return await self._act(request, Action, lambda action: Retry(action.operator, action.note))
+
+    async def settle(self, request: Request) -> Response:
+        """End a stuck saga with an outcome, by an operator's word."""
+        return await self._act(
+            request,
+            SettleAction,
+            lambda action: Settle(action.operator, SagaState(action.outcome), action.note),
+        )
+
+    async def _act(self, request: Request, model: type[Any], event_of: Any) -> Response:
+        body = await request.body()
+        if len(body) > MAX_BODY_BYTES:
+            return json_problem(413, "Body too large", f"at most {MAX_BODY_BYTES} bytes")
+        try:
+            action = model.model_validate(json.loads(body or b"{}"))
+        except (ValueError, ValidationError, RecursionError) as error:
+            detail = (
+                "; ".join(
+                    f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+                    for item in error.errors(include_url=False)
+                )
+                if isinstance(error, ValidationError)
+                else "the body is no JSON object"
+            )
+            return json_problem(400, "Invalid action", detail)
+        order_id = request.path_params["order_id"]
+        result, saga = await self._transition(order_id, event_of(action))
+        if result is None or saga is None:
+            return _unknown(order_id)
+        if isinstance(result, Refused):
+            return json_problem(409, "Refused", result.detail, reason=result.reason)
+        if isinstance(result, Ignored):
+            return json_problem(409, "Nothing to do", result.reason, reason=result.reason)
+        return JSONResponse(saga_document(saga))
+
+    async def _transition(self, order_id: str, event: Event) -> tuple[Result | None, Saga | None]:
+        async def work(
+            connection: Connection,
+        ) -> tuple[tuple[Result | None, Saga | None], Sequence[Outgoing]]:
+            store = Store(connection)
+            chunk = SagaChunk(await store.lock_sagas([order_id]), await store.now(), self._limits)
+            saga = chunk.get(order_id)
+            if saga is None:
+                return (None, None), ()
+            result = chunk.apply(saga, event)
+            return (result, chunk.get(order_id)), await chunk.save(store)
+
+        for attempt in range(1, TRIES):
+            try:
+                return await self._work.run(work)
+            except Conflict:
+                await asyncio.sleep(backoff.delay_s(attempt))
+        return await self._work.run(work)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
+
+
+def _unknown(order_id: str) -> Response:
+    return json_problem(HTTPStatus.NOT_FOUND, "Unknown order", f"there is no order {order_id}")

@@ -1,0 +1,125 @@
+"""Sagas of one transaction: events go in, rows and messages come out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from order_orchestrator.domain import ENDED, Saga, public_status
+from order_orchestrator.engine import transition
+from order_orchestrator.events import Ignored, Refused, Transition
+from order_orchestrator.metrics import IGNORED, ORDER_SECONDS, ORDERS, REFUSED, SENT_AGAIN
+from shared.contracts.base import message_id
+from shared.contracts.topics import SAGA, TOPICS
+from shared.pipeline import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from order_orchestrator.domain import Limits
+    from order_orchestrator.events import Event, HistoryEntry, Result
+    from order_orchestrator.store import Store
+    from shared.contracts.base import Message
+
+EVENTS: Final = "orders.events.v1"
+COMMAND_TOPICS: Final[Mapping[str, str]] = {
+    message.__name__: topic.name
+    for topic in TOPICS.values()
+    if topic.kind == "commands" and topic.writer == SAGA
+    for message in topic.messages
+}
+
+
+class SagaChunk:
+    """Applies events one by one in memory; `save` writes each saga once."""
+
+    def __init__(self, sagas: Mapping[str, Saga], now: datetime, limits: Limits) -> None:
+        """Start from locked sagas by order id; `now` is the database's clock."""
+        self.now = now
+        self.limits = limits
+        self._loaded = dict(sagas)
+        self._sagas = dict(sagas)
+        self._history: list[tuple[str, HistoryEntry]] = []
+        self._outgoing: list[Outgoing] = []
+
+    def get(self, order_id: str) -> Saga | None:
+        """The saga as it is by now."""
+        return self._sagas.get(order_id)
+
+    def apply(self, saga: Saga, event: Event, traceparent: str | None = None) -> Result:
+        """Give `event` to `saga`. What it writes goes on with `traceparent`, or the order's own."""
+        result = transition(saga, event, self.now, self.limits)
+        match result:
+            case Transition():
+                self.add(result, traceparent)
+            case Ignored():
+                IGNORED.labels(result.reason).inc()
+            case Refused():
+                REFUSED.labels(result.reason).inc()
+        return result
+
+    def add(self, changed: Transition, traceparent: str | None = None) -> None:
+        """Take a transition: a new saga's first, or what `apply` made."""
+        saga = changed.saga
+        order_id = saga.order.order_id
+        context = traceparent or saga.order.traceparent or ""
+        before = self._sagas.get(order_id)
+        self._sagas[order_id] = saga
+        self._history.append((order_id, changed.history))
+        for command in changed.commands:
+            self._outgoing.append(
+                Outgoing(
+                    COMMAND_TOPICS[command.type], order_id, command, message_id(command), context
+                )
+            )
+        if changed.event is not None:
+            self.say(order_id, changed.event, context)
+        if before is None or saga.told is not before.told:
+            self._count_outcome(saga)
+        if before is not None and before.sends and saga.sends > before.sends:
+            SENT_AGAIN.inc()
+
+    def say(self, order_id: str, event: Message, traceparent: str | None) -> None:
+        """Publish `event` on the topic of order events."""
+        self._outgoing.append(
+            Outgoing(EVENTS, order_id, event, message_id(event), traceparent or "")
+        )
+
+    @property
+    def ended(self) -> int:
+        """How many sagas came to rest."""
+        return sum(
+            saga.state in ENDED
+            for order_id, saga in self._sagas.items()
+            if saga is not self._loaded.get(order_id)
+        )
+
+    async def save(self, store: Store) -> list[Outgoing]:
+        """Write what changed, and return what is to be published."""
+        changed = [
+            (order_id, self._sagas[order_id])
+            for order_id in sorted(self._sagas)
+            if self._sagas[order_id] is not self._loaded.get(order_id)
+        ]
+        new = [saga for order_id, saga in changed if order_id not in self._loaded]
+        updated = [
+            (self._loaded[order_id].version, saga)
+            for order_id, saga in changed
+            if order_id in self._loaded
+        ]
+        if new:
+            await store.insert_sagas(new)
+        if updated:
+            await store.update_sagas(updated)
+        if self._history:
+            await store.insert_history(self._history)
+        return self._outgoing
+
+    def _count_outcome(self, saga: Saga) -> None:
+        if saga.told is None:
+            return
+        status = public_status(saga)
+        ORDERS.labels(status).inc()
+        ORDER_SECONDS.labels(status).observe(
+            (saga.told.at - saga.order.accepted_at).total_seconds()
+        )

@@ -1,0 +1,77 @@
+"""Up to which moment everything that was there has been read and applied.
+
+An order whose reply waits in a topic must not be undone for a lack of replies. So a moment counts
+as read once the group has committed, on every partition, the offset where the topic ended then:
+offsets are committed after the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+
+from order_orchestrator.metrics import HORIZON_AGE
+from shared.kafka.topics import admin_client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from shared.kafka.connection import KafkaConnection
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+SNAPSHOTS = 120
+PROBE_TIMEOUT_S = 10.0
+
+
+def has_read(committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:
+    """Whether a group with these committed offsets has read all up to these ends."""
+    return all(committed.get(place, 0) >= end for place, end in ends.items())
+
+
+class ReadHorizon:
+    """Follows one consumer group over all its partitions, whoever they are assigned to."""
+
+    def __init__(
+        self,
+        group: str,
+        topics: Sequence[str],
+        kafka: KafkaConnection,
+        now: Callable[[], Awaitable[datetime]],
+    ) -> None:
+        """`now` reads the database's clock."""
+        self._group = group
+        self._topics = [kafka.named(topic) for topic in topics]
+        self._kafka = kafka
+        self._now = now
+        self._taken: deque[tuple[datetime, dict[TopicPartition, int]]] = deque(maxlen=SNAPSHOTS)
+        self.read_up_to = NEVER
+
+    async def run_once(self, consumer: AIOKafkaConsumer | None) -> None:
+        """Look where the topics end and how far the group has come."""
+        if consumer is None:
+            return
+        async with asyncio.timeout(PROBE_TIMEOUT_S), admin_client(self._kafka) as admin:
+            await self._look(consumer, admin)
+
+    async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
+        places = [
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in sorted(consumer.partitions_for_topic(topic) or ())
+        ]
+        at = await self._now()
+        if places:
+            self._taken.append((at, dict(await consumer.end_offsets(places))))
+        found = await admin.list_consumer_group_offsets(self._kafka.named(self._group))
+        committed = {place: offset.offset for place, offset in found.items()}
+        while self._taken and has_read(committed, self._taken[0][1]):
+            self.read_up_to = self._taken.popleft()[0]
+        if self.read_up_to != NEVER:
+            HORIZON_AGE.labels(self._group).set((at - self.read_up_to).total_seconds())

@@ -1,0 +1,72 @@
+"""The composition root: settings in, a running service out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from order_orchestrator.admission import Admission, AdmissionLoop
+from order_orchestrator.api import OperatorApi
+from order_orchestrator.consumers import REPLIES, REQUESTS, routes
+from order_orchestrator.horizon import ReadHorizon
+from order_orchestrator.settings import Settings
+from order_orchestrator.store import Store
+from order_orchestrator.timers import Census, ParkedCommands, Timers
+from shared.contracts.topics import GROUPS
+from shared.service import Loop, Service, run
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+CENSUS_INTERVAL_S = 5.0
+PARKED_INTERVAL_S = 5.0
+
+
+def compose(settings: Settings) -> Service:
+    """Wire the orchestrator together."""
+    limits = settings.limits()
+    admission = Admission(settings.sagas_waiting)
+    service = Service(
+        "order-orchestrator",
+        settings,
+        package="order_orchestrator",
+        routes=routes(settings.currency, limits, admission),
+    )
+
+    async def now() -> datetime:
+        async with service.pool.acquire(timeout=5.0) as connection:
+            return await Store(connection).now()
+
+    horizons = {
+        group: ReadHorizon(group, GROUPS[group], service.kafka, now)
+        for group in (REPLIES, REQUESTS)
+    }
+    timers = Timers(service.work, limits, horizons[REPLIES], horizons[REQUESTS])
+    parked = ParkedCommands(service.work, limits, keep_s=settings.parked_keep_s)
+    starts = AdmissionLoop(
+        admission, service.pool, service.work, limits, settings.admission_interval_s
+    )
+    for group, horizon in horizons.items():
+        look = partial(_look, horizon, service, group)
+        service.add_loop(Loop(f"horizon {group}", look, settings.horizon_interval_s))
+    service.add_loop(Loop("timers", timers.run_once, settings.timer_interval_s))
+    service.add_loop(Loop("admission", starts.run_once, settings.admission_interval_s))
+    service.add_loop(Loop("parked", parked.run_once, PARKED_INTERVAL_S))
+    service.add_loop(Loop("census", Census(service.pool).run_once, CENSUS_INTERVAL_S))
+    service.add_admin_routes(OperatorApi(service.pool, service.work, limits).routes())
+    return service
+
+
+async def _look(horizon: ReadHorizon, service: Service, group: str) -> None:
+    await horizon.run_once(service.consumer(group))
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = load_settings(Settings)
+    run(lambda: compose(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

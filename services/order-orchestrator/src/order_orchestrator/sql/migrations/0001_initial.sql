@@ -1,0 +1,70 @@
+-- What the orchestrator owns: one saga per order, its history, and commands that came too early.
+
+-- `placed` never changes, `progress` with every transition; what SQL asks for has columns.
+-- The indexed columns change at a saga's start and end only, so that the updates between stay
+-- on their page (HOT).
+CREATE TABLE saga (
+    order_id            text        PRIMARY KEY,
+    user_id             text        NOT NULL,
+    fingerprint         bytea       NOT NULL CHECK (octet_length(fingerprint) = 16),
+    fingerprint_version integer     NOT NULL,
+    traceparent         text,
+    accepted_at         timestamptz NOT NULL,
+    placed              json        NOT NULL,
+
+    definition_version  integer     NOT NULL CHECK (definition_version > 0),
+    state               text        NOT NULL
+                        CHECK (state IN ('PENDING', 'RESERVING', 'HOLDING', 'AWAITING_PAYMENT',
+                                         'CHARGING', 'COMPLETING', 'COMPENSATING',
+                                         'CONFIRMED', 'REJECTED', 'CANCELLED')),
+    version             bigint      NOT NULL CHECK (version > 0),
+    sends               integer     NOT NULL CHECK (sends >= 0),
+    last_sent_at        timestamptz,
+    deadline_at         timestamptz,
+    pay_by              timestamptz,
+    -- when the saga is to be looked at again; it may be early, never late
+    timer_at            timestamptz,
+    stuck_since         timestamptz,
+    stuck_why           text,
+    told_version        bigint,
+    told_at             timestamptz,
+    progress            json        NOT NULL,
+
+    -- set while the saga is stored and not started: the queue of admission, oldest first
+    pending_since       timestamptz,
+    -- a reply is owed: what admission counts
+    waiting             boolean     NOT NULL,
+
+    CHECK ((state = 'PENDING') = (pending_since IS NOT NULL)),
+    CHECK (state <> 'PENDING' OR NOT waiting),
+    CHECK ((stuck_since IS NULL) = (stuck_why IS NULL)),
+    CHECK ((told_version IS NULL) = (told_at IS NULL)),
+    CHECK (state NOT IN ('CONFIRMED', 'REJECTED', 'CANCELLED') OR told_at IS NOT NULL)
+) WITH (fillfactor = 50);
+CREATE INDEX saga_timer ON saga (timer_at) WHERE timer_at IS NOT NULL;
+CREATE INDEX saga_pending ON saga (pending_since) WHERE pending_since IS NOT NULL;
+CREATE INDEX saga_waiting ON saga (order_id) WHERE waiting;
+CREATE INDEX saga_stuck ON saga (stuck_since) WHERE stuck_since IS NOT NULL;
+
+-- One row per transition, without gaps: what an operator reads, and what replay is proved with.
+CREATE TABLE saga_history (
+    order_id text        NOT NULL,
+    version  bigint      NOT NULL,
+    state    text        NOT NULL,
+    cause    text        NOT NULL,
+    at       timestamptz NOT NULL,
+    note     text,
+    PRIMARY KEY (order_id, version)
+);
+
+-- PayOrder and CancelOrder that came before their PlaceOrder.
+CREATE TABLE parked_command (
+    order_id     text        NOT NULL,
+    command_type text        NOT NULL,
+    command_id   text        NOT NULL,
+    body         json        NOT NULL,
+    traceparent  text        NOT NULL,
+    parked_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (order_id, command_type, command_id)
+);
+CREATE INDEX parked_command_age ON parked_command (parked_at);

@@ -1,0 +1,142 @@
+-- name: database_time
+-- The clock that all deadlines run by.
+SELECT clock_timestamp();
+
+-- name: lock_sagas
+-- The sagas of a chunk, locked in key order.
+SELECT order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
+       definition_version, state, version, sends, last_sent_at, deadline_at, pay_by, timer_at,
+       stuck_since, stuck_why, told_version, told_at, progress
+FROM saga
+WHERE order_id = ANY (:order_ids::text[])
+ORDER BY order_id
+FOR UPDATE;
+
+-- name: due_sagas
+-- Sagas whose timer has passed, longest overdue first; those that another instance works on are
+-- that instance's.
+SELECT order_id FROM saga
+WHERE timer_at <= clock_timestamp()
+ORDER BY timer_at
+LIMIT :sagas::integer
+FOR UPDATE SKIP LOCKED;
+
+-- name: pending_sagas
+-- Sagas that wait for admission, oldest first.
+SELECT order_id FROM saga
+WHERE pending_since IS NOT NULL AND stuck_since IS NULL
+ORDER BY pending_since
+LIMIT :sagas::integer
+FOR UPDATE SKIP LOCKED;
+
+-- name: count_waiting
+-- How many sagas wait for a reply, and whether any waits for admission.
+SELECT (SELECT count(*) FROM saga WHERE waiting) AS waiting,
+       EXISTS (SELECT FROM saga WHERE pending_since IS NOT NULL) AS pending;
+
+-- name: insert_sagas
+-- New sagas; one that is there already is another instance's.
+INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at,
+                  placed, definition_version, state, version, sends, last_sent_at, deadline_at,
+                  pay_by, timer_at, stuck_since, stuck_why, told_version, told_at, progress,
+                  pending_since, waiting)
+SELECT order_id, user_id, decode(fingerprint, 'hex'), fingerprint_version, traceparent,
+       accepted_at, placed, definition_version, state, version, sends, last_sent_at, deadline_at,
+       pay_by, timer_at, stuck_since, stuck_why, told_version, told_at, progress,
+       pending_since, waiting
+FROM json_to_recordset(:sagas::json) AS row (
+    order_id text, user_id text, fingerprint text, fingerprint_version integer, traceparent text,
+    accepted_at timestamptz, placed json, definition_version integer, state text, version bigint,
+    sends integer, last_sent_at timestamptz, deadline_at timestamptz, pay_by timestamptz,
+    timer_at timestamptz, stuck_since timestamptz, stuck_why text, told_version bigint,
+    told_at timestamptz, progress json, pending_since timestamptz, waiting boolean)
+ON CONFLICT DO NOTHING
+RETURNING order_id;
+
+-- name: update_sagas!
+-- Compare and swap: a row whose version moved on isn't touched, and the caller counts.
+UPDATE saga
+SET definition_version = row.definition_version, state = row.state, version = row.version,
+    sends = row.sends, last_sent_at = row.last_sent_at, deadline_at = row.deadline_at,
+    pay_by = row.pay_by, timer_at = row.timer_at, stuck_since = row.stuck_since,
+    stuck_why = row.stuck_why, told_version = row.told_version, told_at = row.told_at,
+    progress = row.progress, pending_since = row.pending_since, waiting = row.waiting
+FROM json_to_recordset(:sagas::json) AS row (
+    order_id text, old_version bigint, definition_version integer, state text, version bigint,
+    sends integer, last_sent_at timestamptz, deadline_at timestamptz, pay_by timestamptz,
+    timer_at timestamptz, stuck_since timestamptz, stuck_why text, told_version bigint,
+    told_at timestamptz, progress json, pending_since timestamptz, waiting boolean)
+WHERE saga.order_id = row.order_id AND saga.version = row.old_version;
+
+-- name: insert_history!
+-- One row per transition.
+INSERT INTO saga_history (order_id, version, state, cause, at, note)
+SELECT order_id, version, state, cause, at, note
+FROM json_to_recordset(:entries::json) AS row (
+    order_id text, version bigint, state text, cause text, at timestamptz, note text);
+
+-- name: set_aside!
+-- A row that this code can't read: no timer touches it again, and operators see it.
+UPDATE saga
+SET timer_at = NULL, waiting = false, stuck_since = clock_timestamp(), stuck_why = :why::text,
+    pending_since = pending_since
+WHERE order_id = :order_id::text AND stuck_since IS NULL;
+
+-- name: park_commands!
+-- Commands that came before their order.
+INSERT INTO parked_command (order_id, command_type, command_id, body, traceparent)
+SELECT order_id, command_type, command_id, body::json, traceparent
+FROM unnest(:order_ids::text[], :types::text[], :command_ids::text[], :bodies::text[],
+            :traceparents::text[])
+     AS row (order_id, command_type, command_id, body, traceparent)
+ON CONFLICT DO NOTHING;
+
+-- name: unpark_commands
+-- The commands that waited for these orders, in the order in which they came.
+WITH taken AS (
+    DELETE FROM parked_command WHERE order_id = ANY (:order_ids::text[])
+    RETURNING order_id, command_type, command_id, body, traceparent, parked_at
+)
+SELECT order_id, command_type, body, traceparent FROM taken ORDER BY parked_at, command_id;
+
+-- name: parked_for_known_orders
+-- Orders that are there by now, though a command was parked for them: it came by another
+-- instance at the same moment.
+SELECT DISTINCT order_id FROM parked_command JOIN saga USING (order_id) LIMIT :orders::integer;
+
+-- name: expire_parked
+-- Commands whose order never came.
+DELETE FROM parked_command
+WHERE (order_id, command_type, command_id) IN (
+    SELECT order_id, command_type, command_id FROM parked_command
+    WHERE parked_at < clock_timestamp() - :keep_s::float8 * interval '1 second'
+    ORDER BY parked_at
+    LIMIT :commands::integer
+    FOR UPDATE SKIP LOCKED)
+RETURNING order_id, command_type, command_id, body, traceparent;
+
+-- name: count_states
+-- How many sagas are under way, by state; those at rest are not counted.
+SELECT state, count(*) AS sagas FROM saga
+WHERE timer_at IS NOT NULL OR pending_since IS NOT NULL OR stuck_since IS NOT NULL
+GROUP BY state;
+
+-- name: count_stuck
+SELECT count(*) FROM saga WHERE stuck_since IS NOT NULL;
+
+-- name: read_saga
+SELECT order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
+       definition_version, state, version, sends, last_sent_at, deadline_at, pay_by, timer_at,
+       stuck_since, stuck_why, told_version, told_at, progress
+FROM saga WHERE order_id = :order_id::text;
+
+-- name: read_history
+SELECT version, state, cause, at, note FROM saga_history
+WHERE order_id = :order_id::text ORDER BY version;
+
+-- name: list_stuck
+-- Stuck sagas, longest stuck first.
+SELECT order_id, state, stuck_since, stuck_why, accepted_at FROM saga
+WHERE stuck_since IS NOT NULL
+ORDER BY stuck_since
+LIMIT :sagas::integer;

@@ -1,0 +1,174 @@
+"""The orchestrator's tables: one typed method for each named query."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from order_orchestrator.domain import Saga, SagaState, waits_for_reply
+from order_orchestrator.records import (
+    UnreadableSagaError,
+    from_record,
+    placed_columns,
+    progress_columns,
+)
+from shared.database import Queries
+from shared.pipeline import Conflict
+from shared.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from order_orchestrator.events import HistoryEntry
+    from shared.contracts.base import Message
+    from shared.database import Connection
+
+_log = get_logger(__name__)
+queries = Queries("order_orchestrator", "sql/queries.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A command that waits, or waited, for its order."""
+
+    order_id: str
+    command_type: str
+    body: str
+    traceparent: str
+
+
+class Store:
+    """Loads and saves sagas on one connection, inside the caller's transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Work on `connection`."""
+        self._connection = connection
+
+    async def now(self) -> datetime:
+        """The database's clock, by which all deadlines run."""
+        now: datetime = await queries.database_time.value(self._connection)
+        return now
+
+    async def lock_sagas(self, order_ids: Iterable[str]) -> dict[str, Saga]:
+        """The sagas of these orders that are there, locked in key order.
+
+        A row that can't be read is set aside for an operator, and left out.
+        """
+        rows = await queries.lock_sagas.rows(self._connection, order_ids=sorted(set(order_ids)))
+        sagas: dict[str, Saga] = {}
+        for row in rows:
+            try:
+                sagas[row["order_id"]] = read_saga(row)
+            except UnreadableSagaError as error:
+                _log.error("saga_set_aside", order_id=error.order_id, detail=error.detail)
+                await queries.set_aside.run(
+                    self._connection, order_id=row["order_id"], why=f"unreadable: {error.detail}"
+                )
+        return sagas
+
+    async def due(self, limit: int) -> list[str]:
+        """Orders whose timer has passed, locked; those that another instance holds left out."""
+        rows = await queries.due_sagas.rows(self._connection, sagas=limit)
+        return [row["order_id"] for row in rows]
+
+    async def pending(self, limit: int) -> list[str]:
+        """Orders that wait for admission, oldest first, locked."""
+        rows = await queries.pending_sagas.rows(self._connection, sagas=limit)
+        return [row["order_id"] for row in rows]
+
+    async def insert_sagas(self, sagas: Sequence[Saga]) -> None:
+        """Store new sagas; raises `Conflict` where another instance stored one of them."""
+        rows = [placed_columns(saga.order) | _progress(saga) for saga in sagas]
+        inserted = await queries.insert_sagas.rows(self._connection, sagas=_json(rows))
+        if len(inserted) != len(sagas):
+            raise Conflict("another instance stored an order of this chunk")
+
+    async def update_sagas(self, changed: Sequence[tuple[int, Saga]]) -> None:
+        """Save sagas with the versions that they were loaded with.
+
+        Raises `Conflict` where one has another version by now: a late writer loses.
+        """
+        rows = [
+            _progress(saga) | {"order_id": saga.order.order_id, "old_version": old_version}
+            for old_version, saga in changed
+        ]
+        updated = await queries.update_sagas.run(self._connection, sagas=_json(rows))
+        if updated != len(changed):
+            raise Conflict("another instance changed a saga of this chunk")
+
+    async def insert_history(self, entries: Sequence[tuple[str, HistoryEntry]]) -> None:
+        """Write what happened, by order id."""
+        rows = [
+            {
+                "order_id": order_id,
+                "version": entry.version,
+                "state": entry.state,
+                "cause": entry.cause,
+                "at": entry.at,
+                "note": entry.note,
+            }
+            for order_id, entry in entries
+        ]
+        await queries.insert_history.run(self._connection, entries=_json(rows))
+
+    async def park(self, commands: Sequence[tuple[str, str, Message, str]]) -> None:
+        """Keep (order id, command id, command, traceparent) until the order comes."""
+        await queries.park_commands.run(
+            self._connection,
+            order_ids=[order_id for order_id, _, _, _ in commands],
+            types=[command.type for _, _, command, _ in commands],
+            command_ids=[command_id for _, command_id, _, _ in commands],
+            bodies=[command.to_bytes().decode() for _, _, command, _ in commands],
+            traceparents=[traceparent for _, _, _, traceparent in commands],
+        )
+
+    async def unpark(self, order_ids: Collection[str]) -> list[Parked]:
+        """Take the commands that waited for these orders, in the order in which they came."""
+        rows = await queries.unpark_commands.rows(self._connection, order_ids=sorted(order_ids))
+        return [_parked(row) for row in rows]
+
+    async def parked_for_known_orders(self, limit: int) -> list[str]:
+        """Orders that are there by now though a command is parked for them."""
+        rows = await queries.parked_for_known_orders.rows(self._connection, orders=limit)
+        return [row["order_id"] for row in rows]
+
+    async def expire_parked(self, keep_s: float, limit: int) -> list[Parked]:
+        """Take commands that waited longer than `keep_s` seconds for an order that never came."""
+        rows = await queries.expire_parked.rows(self._connection, keep_s=keep_s, commands=limit)
+        return [_parked(row) for row in rows]
+
+
+def read_saga(row: asyncpg.Record) -> Saga:
+    """The saga of a row; raises `UnreadableSagaError`."""
+    record = dict(row)
+    try:
+        record["placed"] = json.loads(row["placed"])
+        record["progress"] = json.loads(row["progress"])
+    except ValueError as error:
+        raise UnreadableSagaError(row["order_id"], f"no JSON: {error}") from error
+    return from_record(record)
+
+
+def _progress(saga: Saga) -> dict[str, Any]:
+    columns = progress_columns(saga)
+    columns["pending_since"] = saga.order.accepted_at if saga.state is SagaState.PENDING else None
+    columns["waiting"] = waits_for_reply(saga)
+    return columns
+
+
+def _json(rows: Sequence[dict[str, Any]]) -> str:
+    return json.dumps(rows, default=_encode)
+
+
+def _encode(value: Any) -> str:
+    """Times as ISO text, fingerprints in hexadecimal."""
+    encoded: str = value.hex() if isinstance(value, bytes) else value.isoformat()
+    return encoded
+
+
+def _parked(row: asyncpg.Record) -> Parked:
+    return Parked(row["order_id"], row["command_type"], row["body"], row["traceparent"])

@@ -1,0 +1,22 @@
+"""Which group hands its messages to which handler."""
+
+from __future__ import annotations
+
+from payment.handlers import EVENTS, SagaCommands, WalletRequests
+from shared.contracts.topics import GROUPS
+from shared.pipeline import Route
+from shared.pipeline.answers import answer_with_command_refused
+
+
+def routes(currency: str) -> list[Route]:
+    """The routing table; `currency` is the deployment's."""
+    return [
+        Route("payment", GROUPS["payment"], SagaCommands(currency)),
+        Route(
+            "payment-requests",
+            GROUPS["payment-requests"],
+            WalletRequests(currency),
+            refused=answer_with_command_refused(EVENTS),
+            keeps_answers=True,
+        ),
+    ]

@@ -1,0 +1,130 @@
+"""A chunk of commands becomes effects and replies: load, fold, save."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from payment.domain import Fold, PaymentState, Refused
+from payment.metrics import REFUSALS
+from payment.store import Store
+from shared import crash_points
+from shared.contracts.base import message_id
+from shared.contracts.payment import ChargePayment, PaymentRefused, RefundPayment
+from shared.pipeline import Delivery, Outgoing, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from payment.domain import Payment, SagaCommand, WalletRequest
+    from shared.database import Connection
+
+REPLIES = "payment.replies.v1"
+EVENTS = "wallet.events.v1"
+
+
+class SagaCommands:
+    """Charge and refund.
+
+    Rows are locked before the fold, in one order everywhere: payments, then wallets, each by
+    key. Debits of one user queue at the wallet's row, a chunk at a time and not a charge at a
+    time, and what the fold reads of it nobody can change any more.
+    """
+
+    def __init__(self, currency: str) -> None:
+        """`currency` is the deployment's."""
+        self._currency = currency
+
+    async def __call__(
+        self, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> Sequence[Outgoing | Refusal]:
+        """Decide the commands of a chunk and reply to each; an order that is charged with other
+        content than before gets no reply, since its payment may have happened."""
+        store = Store(connection)
+        commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
+        payments = await store.lock_payments(command.order_id for command in commands)
+        user_ids = _touched(commands, payments)
+        wallets = await store.lock_wallets(user_ids) if user_ids else ()
+        crash_points.reach("after_load")
+
+        fold = Fold(payments, wallets, self._currency)
+        results: list[Outgoing | Refusal] = []
+        for delivery, command in zip(deliveries, commands, strict=True):
+            reply = fold.apply(command)
+            if isinstance(reply, Refused):
+                results.append(
+                    Refusal(delivery.received, reply.reason, reply.detail, delivery.message)
+                )
+                continue
+            if isinstance(reply, PaymentRefused) and not delivery.duplicate:
+                REFUSALS.labels(reply.reason).inc()
+            results.append(
+                Outgoing(REPLIES, command.order_id, reply, message_id(reply), delivery.traceparent)
+            )
+        await _save(store, fold)
+        return results
+
+
+class WalletRequests:
+    """What the treasury asks for. The pipeline answers duplicates from what it kept."""
+
+    def __init__(self, currency: str) -> None:
+        """`currency` is the deployment's."""
+        self._currency = currency
+
+    async def __call__(
+        self, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> Sequence[Outgoing | Refusal]:
+        """Decide the requests of a chunk; an event for each, or a refusal."""
+        store = Store(connection)
+        requests = [cast("WalletRequest", delivery.message) for delivery in deliveries]
+        wallets = await store.lock_wallets({request.user_id for request in requests})
+        fold = Fold((), wallets, self._currency)
+        results: list[Outgoing | Refusal] = []
+        for delivery, request in zip(deliveries, requests, strict=True):
+            event = fold.fulfil(request)
+            if isinstance(event, Refused):
+                results.append(
+                    Refusal(delivery.received, event.reason, event.detail, delivery.message)
+                )
+            else:
+                results.append(
+                    Outgoing(
+                        EVENTS, request.user_id, event, message_id(event), delivery.traceparent
+                    )
+                )
+        await _save(store, fold)
+        return results
+
+
+async def _save(store: Store, fold: Fold) -> None:
+    """Write what the fold changed, table by table in the one order that all chunks keep."""
+    if new_payments := fold.new_payments:
+        await store.insert_payments(new_payments)
+    if changed_payments := fold.changed_payments:
+        await store.update_payments(changed_payments)
+    if new_wallets := fold.new_wallets:
+        await store.insert_wallets(new_wallets)
+    if changed_wallets := fold.changed_wallets:
+        await store.update_balances(changed_wallets)
+    if fold.entries:
+        await store.insert_entries(fold.entries)
+
+
+def _touched(commands: Sequence[SagaCommand], payments: Sequence[Payment]) -> Collection[str]:
+    """The users whose wallets a chunk may move: those of orders not charged before, and of
+    captured ones that are to be refunded."""
+    decided = {payment.order_id for payment in payments}
+    undone = {command.order_id for command in commands if isinstance(command, RefundPayment)}
+    touched = {
+        command.user_id
+        for command in commands
+        if isinstance(command, ChargePayment) and command.order_id not in decided
+    }
+    touched.update(
+        payment.charge.user_id
+        for payment in payments
+        if payment.charge is not None
+        and payment.state is PaymentState.CAPTURED
+        and payment.order_id in undone
+    )
+    return touched

@@ -1,0 +1,23 @@
+"""The composition root: settings in, a running service out."""
+
+from __future__ import annotations
+
+from payment.consumers import routes
+from payment.settings import Settings
+from shared.service import Service, run
+from shared.settings import load_settings
+
+
+def compose(settings: Settings) -> Service:
+    """Wire payment together."""
+    return Service("payment", settings, package="payment", routes=routes(settings.currency))
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = load_settings(Settings)
+    run(lambda: compose(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What lies on a topic, and a reader that keeps it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer
+
+from shared.audit.reading import MAX_PARTITION_FETCH_BYTES, partitions_of
+from shared.contracts.reading import Unreadable, reader_of
+from shared.contracts.topics import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.contracts.base import Message
+    from shared.kafka.connection import KafkaConnection
+
+POLL_MS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What lies on a topic, or is to lie there."""
+
+    value: bytes | None
+    key: str | None = None
+    headers: Mapping[str, str | bytes | None] = field(default_factory=dict)
+    """Text where it was read; to publish, also bytes and null."""
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    timestamp_ms: int = -1
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The value as an object; raises ValueError where it is none."""
+        parsed: dict[str, Any] = json.loads(self.value or b"")
+        return parsed
+
+    @property
+    def message(self) -> Message:
+        """The value as a message of its topic; raises AssertionError where it is none."""
+        message = reader_of(TOPICS[self.topic]).read(self.value)
+        assert not isinstance(message, Unreadable), f"{message} in {self}"
+        return message
+
+
+class Tail:
+    """A reader of one topic, in no group, that keeps what it has read."""
+
+    def __init__(self, connection: KafkaConnection, consumer: AIOKafkaConsumer) -> None:
+        self.consumer = consumer
+        self.records: list[Record] = []
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, connection: KafkaConnection, topic: str) -> Tail:
+        """Begins at the topic's beginning. Raises TopicError where there is no such topic."""
+        partitions = await partitions_of(connection, [topic])
+        consumer = AIOKafkaConsumer(
+            **connection.client_options(),
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=POLL_MS,
+            max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
+        )
+        await consumer.start()
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        return cls(connection, consumer)
+
+    async def poll(self) -> None:
+        """Takes what has arrived, or waits for it a moment."""
+        for batch in (await self.consumer.getmany(timeout_ms=POLL_MS)).values():
+            self.records.extend(
+                Record(
+                    value=record.value,
+                    key=None if record.key is None else record.key.decode("utf-8", "replace"),
+                    headers={
+                        name: (value or b"").decode("utf-8", "replace")
+                        for name, value in record.headers
+                    },
+                    topic=self._connection.plain(record.topic),
+                    partition=record.partition,
+                    offset=record.offset,
+                    timestamp_ms=record.timestamp,
+                )
+                for record in batch
+            )
+
+    async def catch_up(self) -> None:
+        """Takes all that lies on the topic now."""
+        partitions = list(self.consumer.assignment())
+        ends = await self.consumer.end_offsets(partitions)
+        for partition in partitions:
+            while await self.consumer.position(partition) < ends[partition]:
+                await self.poll()

@@ -1,0 +1,197 @@
+"""The checker is itself checked: every violation that is planted is found, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.audit import Moment, Source, audit
+from shared.audit.invariants import load
+from shared.testing.signals import Gate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.audit import Report
+    from shared.testing.databases import Database
+
+THROWAWAY = """
+-- name: balances_are_not_negative
+-- Invariant 4, always: no balance is negative.
+SELECT user_id, balance FROM wallet WHERE balance < 0;
+
+-- name: nothing_is_open
+-- Invariant 6, at rest: every order has its outcome.
+SELECT user_id FROM wallet WHERE is_open;
+"""
+
+PLANTS = {
+    "outbox_is_published": (
+        "WITH chunk AS (INSERT INTO stock.outbox_chunk (owner, public, lease_until)"
+        "               VALUES ('stock-0', false, now()) RETURNING chunk_id)"
+        " INSERT INTO stock.outbox (chunk_id, position, topic, message_type, message_id)"
+        " SELECT chunk_id, 1, 'stock.replies.v1', 'StockReserved', 'o-1:reserve:do' FROM chunk"
+    ),
+    "outbox_rows_have_their_chunk": (
+        "INSERT INTO stock.outbox (chunk_id, position, topic, message_type, message_id)"
+        " VALUES (77, 1, 'stock.replies.v1', 'StockReserved', 'o-1:reserve:do')"
+    ),
+    "schema_is_closed_to_other_services": "GRANT USAGE ON SCHEMA stock TO payment",
+}
+"""Invariant of the pipeline -> a statement that violates it."""
+
+
+@pytest.fixture
+async def throwaway(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """A schema with one table, and a package with its invariants."""
+    package = tmp_path / "throwaway_invariants"
+    (package / "sql").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "sql" / "invariants.sql").write_text(THROWAWAY)
+    monkeypatch.syspath_prepend(tmp_path)
+    async with database.connection() as connection:
+        await connection.execute(
+            "CREATE TABLE stock.wallet (user_id text, balance bigint, is_open bool DEFAULT false);"
+            "ALTER TABLE stock.wallet OWNER TO stock;"
+            "GRANT SELECT ON stock.wallet TO operator;"
+            "INSERT INTO stock.wallet VALUES ('user_1', 5), ('user_2', 0)"
+        )
+    return Source("stock", package.name)
+
+
+async def execute(database: Database, *statements: str) -> None:
+    async with database.connection() as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+def found_in(report: Report) -> set[str]:
+    return {check.name for check in report.violations}
+
+
+async def test_a_clean_database_has_no_violation(database: Database, throwaway: Source) -> None:
+    report = await audit(database.operator_dsn, [throwaway])
+    report.require()
+    own = {invariant.name for invariant in load("shared", "sql/invariants.sql")}
+    names = {check.name for check in report.checks}
+    assert names == own | {"balances_are_not_negative", "nothing_is_open"}
+
+
+async def test_a_planted_violation_is_found_with_its_rows(
+    database: Database, throwaway: Source
+) -> None:
+    await execute(database, "UPDATE stock.wallet SET balance = -3 WHERE user_id = 'user_2'")
+    report = await audit(database.operator_dsn, [throwaway])
+    (check,) = report.violations
+    assert (check.name, check.place, check.invariant) == ("balances_are_not_negative", "stock", 4)
+    assert check.moment is Moment.ALWAYS
+    assert check.violations == ({"user_id": "user_2", "balance": -3},)
+    with pytest.raises(AssertionError, match="user_id=user_2"):
+        report.require()
+
+
+@pytest.mark.parametrize("name", PLANTS)
+async def test_each_invariant_of_the_pipeline_finds_its_plant(
+    database: Database, throwaway: Source, name: str
+) -> None:
+    await execute(database, PLANTS[name])
+    assert found_in(await audit(database.operator_dsn, [throwaway])) == {name}
+
+
+def test_each_invariant_of_the_pipeline_has_a_plant() -> None:
+    assert {invariant.name for invariant in load("shared", "sql/invariants.sql")} == set(PLANTS)
+
+
+async def test_what_holds_at_rest_is_left_out_while_work_goes_on(
+    database: Database, throwaway: Source
+) -> None:
+    await execute(database, "UPDATE stock.wallet SET is_open = true", PLANTS["outbox_is_published"])
+    at_rest = await audit(database.operator_dsn, [throwaway])
+    assert found_in(at_rest) == {"nothing_is_open", "outbox_is_published"}
+    report = await audit(database.operator_dsn, [throwaway], only_always=True)
+    report.require()
+    assert {check.moment for check in report.checks} == {Moment.ALWAYS}
+
+
+async def test_many_violations_are_listed_in_part(database: Database, throwaway: Source) -> None:
+    await execute(
+        database,
+        "INSERT INTO stock.wallet SELECT 'user_' || n, -n FROM generate_series(1, 500) AS n",
+    )
+    report = await audit(database.operator_dsn, [throwaway])
+    (check,) = report.violations
+    assert len(check.violations) == 100
+    assert check.more
+    assert "100+ VIOLATED" in report.table()
+
+
+async def test_a_query_that_fails_is_no_proof_and_spares_the_others(
+    database: Database, throwaway: Source
+) -> None:
+    await execute(database, "ALTER TABLE stock.wallet DROP COLUMN is_open")
+    report = await audit(database.operator_dsn, [throwaway])
+    (check,) = report.violations
+    assert check.name == "nothing_is_open"
+    assert "is_open" in check.error
+    assert not report.ok
+    assert len(report.checks) == 5
+
+
+async def test_sources_without_a_schema_look_at_several(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "whole_invariants"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "whole.sql").write_text(
+        "-- name: as_many\n-- Invariant 6, at rest: both inboxes know the order.\n"
+        "SELECT message_id FROM stock.inbox EXCEPT SELECT message_id FROM payment.inbox;\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    await execute(
+        database,
+        "INSERT INTO stock.inbox VALUES ('ReserveStock', 'o-1', decode(repeat('00', 16), 'hex'))",
+    )
+    report = await audit(database.operator_dsn, [Source(None, package.name, "whole.sql")])
+    assert [check.name for check in report.checks] == ["as_many"]
+    assert report.violations[0].violations == ({"message_id": "o-1"},)
+
+
+async def test_a_source_is_read_in_one_snapshot(
+    database: Database, throwaway: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Money that moves while the audit goes from query to query must not look lost."""
+    from shared.audit import invariants
+
+    gate = Gate("between two queries")
+    check_one = invariants._check
+
+    async def slow(*arguments: object) -> object:
+        found = await check_one(*arguments)  # type: ignore[arg-type]
+        await gate.stop()
+        return found
+
+    monkeypatch.setattr(invariants, "_check", slow)
+    running = asyncio.create_task(audit(database.operator_dsn, [throwaway]))
+    await gate.reached()
+    await execute(database, "UPDATE stock.wallet SET is_open = true, balance = -1")
+    gate.open()
+    (await running).require()
+    monkeypatch.undo()
+
+
+async def test_an_audit_writes_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "writing_invariants"
+    (package / "sql").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "sql" / "invariants.sql").write_text(
+        "-- name: writes\n-- Invariant 1, always: this is no query.\n"
+        "WITH gone AS (DELETE FROM stock.inbox RETURNING *) SELECT * FROM gone;\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    report = await audit(database.admin_dsn, [Source("stock", package.name)])
+    assert "read-only" in report.violations[0].error
