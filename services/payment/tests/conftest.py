@@ -34,24 +34,28 @@ class Replica:
     and halving around the real handlers."""
 
     def __init__(self, number: int, pool: Pool) -> None:
-        self.pool = pool
-        self.owner = f"payment-{number}"
-        self._sent: list[Row] = []
-        self._runners = {
-            route.group: ChunkRunner(route, pool, cast("Any", self), lease_s=30.0)
-            for route in routes(CURRENCY)
-        }
+        self._owner = f"payment-{number}"
+        self._pool = pool
+        self._routes = {route.group: route for route in routes(CURRENCY)}
 
     async def run(self, *messages: Message) -> list[Row]:
         """One chunk of one group; returns what it has put into the outbox, in order."""
         (group,) = {_group_of(message) for message in messages}
-        before = len(self._sent)
-        await self._runners[group].run([_delivery(group, message) for message in messages], ())
-        return self._sent[before:]
+        relay = _Relay(self._owner)
+        runner = ChunkRunner(self._routes[group], self._pool, cast("Any", relay), lease_s=30.0)
+        await runner.run([_delivery(group, message) for message in messages], ())
+        return relay.submitted
+
+
+class _Relay:
+    """Keeps what is to be published."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.submitted: list[Row] = []
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
-        """What the relay would publish."""
-        self._sent += [row for chunk in chunks for row in chunk.rows]
+        self.submitted += [row for chunk in chunks for row in chunk.rows]
 
 
 def _group_of(message: Message) -> str:

@@ -9,6 +9,7 @@ period is left to the next start, which finds everything in Postgres.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from faststream.kafka import KafkaBroker
 
 from shared import backoff
 from shared.admin import AdminServer, admin_app
+from shared.contracts.topics import TOPICS
 from shared.database import faults
 from shared.database.migrations import pending
 from shared.database.pool import connect_pool
@@ -31,7 +33,7 @@ from shared.kafka.topics import TopicError, verify_topics
 from shared.pipeline.chunk import ChunkRunner
 from shared.pipeline.consumer import GroupConsumer
 from shared.pipeline.relay import Relay
-from shared.pipeline.sweeper import Janitor, Sweeper, Swept
+from shared.pipeline.sweeper import InboxJanitor, Janitor, Swept, Sweeper
 from shared.pipeline.watchdog import Watchdog
 from shared.pipeline.work import Work
 from shared.telemetry import metrics
@@ -62,8 +64,10 @@ _log = get_logger(__name__)
 
 SWEEP_INTERVAL_S = 1.0
 JANITOR_INTERVAL_S = 1.0
+INBOX_JANITOR_INTERVAL_S = 60.0
 WATCHDOG_INTERVAL_S = 5.0
 EXIT_MISCONFIGURED = 3
+GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class StartError(Exception):
@@ -122,12 +126,12 @@ class Service:
             for consumer in self._consumers
         }
         sweeper = Sweeper(self.pool, self.relay, lease_s=settings.outbox_lease_s)
-        janitor = Janitor(
-            self.pool, keep_public_s=settings.keep_public_s, keep_inbox_s=settings.keep_inbox_s
-        )
+        janitor = Janitor(self.pool, keep_public_s=settings.keep_public_s)
+        inbox_janitor = InboxJanitor(self.pool, keep_inbox_s=settings.keep_inbox_s)
         self._loops = [
             Loop("sweeper", sweeper.run_once, SWEEP_INTERVAL_S),
             Loop("janitor", janitor.run_once, JANITOR_INTERVAL_S),
+            Loop("inbox janitor", inbox_janitor.run_once, INBOX_JANITOR_INTERVAL_S),
             *(
                 Loop(f"watchdog {group}", watchdog.run_once, WATCHDOG_INTERVAL_S)
                 for group, watchdog in self._watchdogs.items()
@@ -230,8 +234,10 @@ class Service:
                         f"the schema of {self.name} is behind: {', '.join(waiting)}."
                         " Run: orderctl migrate"
                     )
-                topics = {topic for each in self._consumers for topic in each.route.topics}
-                await verify_topics(self.kafka, sorted(topics))
+                read = {topic for each in self._consumers for topic in each.route.topics}
+                # One that can't be written to would show only in an outbox that grows.
+                written = {topic.name for topic in TOPICS.values() if topic.writer == self.name}
+                await verify_topics(self.kafka, sorted(read | written))
             except (StartError, TopicError) as error:
                 raise StartError(str(error)) from error
             except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError,
@@ -258,6 +264,11 @@ class Service:
                 for consumer in self._consumers:
                     self._spawn("offsets", consumer.offsets.flush_forever())
                 self._started = True
+                # What is alive now stays: the collector need not look at it again, and what a
+                # chunk makes is freed by reference counts.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(*GC_THRESHOLDS)
                 return
 
     async def _shut_down(self, broker: KafkaBroker) -> None:

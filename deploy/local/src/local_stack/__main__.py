@@ -91,6 +91,7 @@ def _up(arguments: argparse.Namespace) -> int:
             replicas=dict(arguments.replicas),
             ports=dict(arguments.port),
             kafka_proxy_port=arguments.kafka_proxy_port,
+            allow_trial_broker=True,
             tell=_tell,
         )
     except ValueError as error:
@@ -143,6 +144,7 @@ def _run(arguments: argparse.Namespace) -> int:
         services=_present(SERVICES),
         steps=_present(STEPS),
         owner_pid=os.getpid(),
+        allow_trial_broker=True,
         tell=_tell,
     )
     if arguments.fresh:

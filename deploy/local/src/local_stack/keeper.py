@@ -1,6 +1,7 @@
 """Keeps one part running: starts it, waits for its health, starts it again when it dies."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from local_stack.state import PartState
 
 if TYPE_CHECKING:
     import subprocess
+
+log = logging.getLogger("local_stack")
 
 ATTEMPTS = 3
 """How often a part may die while the stack starts, before the start fails."""
@@ -34,7 +37,7 @@ class Keeper:
 
     def __init__(self, part: Part, changed: Callable[[], None], start_timeout_s: float) -> None:
         self.part = part
-        self.state = PartState(external=part.external)
+        self.state = PartState(external=part.external, remark=part.remark)
         self._changed = changed
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,6 +73,7 @@ class Keeper:
             if time.monotonic() - started > _STEADY_AFTER_S:
                 pause_s = 0.0
             self._set(pid=None, healthy=False, detail=f"ended with {describe(code)}")
+            log.warning("%s %s", self.part.name, self.state.detail)
             while self._process is None:
                 await asyncio.sleep(pause_s)
                 pause_s = min(max(pause_s * 2, _PAUSE_FIRST_S), _PAUSE_MOST_S)
@@ -78,6 +82,7 @@ class Keeper:
                     await self._launch()
                 except (StackError, OSError) as error:
                     self._set(detail=str(error))
+                    log.warning("%s can't be started again: %s", self.part.name, error)
 
     async def stop(self) -> None:
         """End the process, by force where it does not listen."""
@@ -94,8 +99,8 @@ class Keeper:
         # What a killed process left behind (backends of Postgres) holds its data and its port.
         end_left_over_in(part.folder)
         await part.prepare()
-        log = part.state_folder.open_log(part.name)
-        self._log_offset = os.fstat(log).st_size
+        output = part.state_folder.open_log(part.name)
+        self._log_offset = os.fstat(output).st_size
         override = read_json(part.state_folder.override_file(part.name)) or {}
         try:
             self._process = spawn(
@@ -107,13 +112,13 @@ class Keeper:
                     MARKER: str(part.state_folder.path),
                 },
                 folder=part.folder,
-                log=log,
+                log=output,
                 death_signal=part.death_signal,
             )
         except OSError as error:
             raise PartError(f"{part.name} can't be run: {error}") from error
         finally:
-            os.close(log)
+            os.close(output)
         pid = self._process.pid
         try:
             created = psutil.Process(pid).create_time()
@@ -177,9 +182,9 @@ class Keeper:
             self._changed()
 
     def _failure(self, what: str) -> str:
-        log = self.part.state_folder.log(self.part.name)
-        end = tail(log, self._log_offset) or "(it wrote nothing)"
-        return f"{self.part.name} {what}; the end of {log}:\n{end}"
+        file = self.part.state_folder.log(self.part.name)
+        end = tail(file, self._log_offset) or "(it wrote nothing)"
+        return f"{self.part.name} {what}; the end of {file}:\n{end}"
 
 
 def describe(code: int) -> str:

@@ -23,6 +23,8 @@ class Part(ABC):
     death_signal = signal.SIGKILL
     """Sent by the kernel when the supervisor dies. All parts are built to survive a kill."""
     stop_grace_s = 10.0
+    remark = ""
+    """What people are told when it is up."""
     external = False
     """Whether it runs elsewhere: then it is only asked how it is."""
 

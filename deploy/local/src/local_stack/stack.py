@@ -256,7 +256,7 @@ class Stack:
         for name, part in state.parts.items():
             if part.healthy and name not in told:
                 told.add(name)
-                self._tell(f"{name} is up")
+                self._tell(f"{name} is up" + (f"; {part.remark}" if part.remark else ""))
         if state.note and state.note not in told:
             told.add(state.note)
             self._tell(state.note)

@@ -36,6 +36,7 @@ class PartState:
     """Why it is not healthy; empty when it is."""
     starts: int = 0
     external: bool = False
+    remark: str = ""
 
 
 @dataclass(slots=True)

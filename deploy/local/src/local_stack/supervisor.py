@@ -18,6 +18,8 @@ from typing import Any
 from local_stack.errors import PartError, StackError
 from local_stack.folder import StateFolder, read_json
 from local_stack.kafka import ADDRESS_VARIABLE, ExternalKafka, Kafka
+from local_stack.kafka_jars import missing_tools
+from local_stack.kafka_trial import TrialKafka, is_installed
 from local_stack.keeper import Keeper
 from local_stack.layout import Options, Step
 from local_stack.part import Part, Tool
@@ -172,6 +174,8 @@ def infrastructure(folder: StateFolder, ports: PortBook, options: Options) -> Se
                 parts.append(Valkey(folder, ports))
             case "kafka" if os.environ.get(ADDRESS_VARIABLE):
                 parts.append(ExternalKafka(folder, ports))
+            case "kafka" if options.allow_trial_broker and missing_tools() and is_installed():
+                parts.append(TrialKafka(folder, ports))
             case "kafka":
                 parts.append(Kafka(folder, ports, options.kafka_proxy_port))
             case _:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from order_orchestrator.chunk import SagaChunk
 from order_orchestrator.events import Start
 from order_orchestrator.metrics import ADMISSION_ROOM
-from order_orchestrator.store import Store, queries
+from order_orchestrator.store import queries
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from order_orchestrator.domain import Limits
+    from order_orchestrator.chunk import Sagas
     from shared.database import Connection, Pool
-    from shared.pipeline import Outgoing
+    from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
 
 STARTS_AT_ONCE = 500
@@ -79,13 +78,13 @@ class AdmissionLoop:
     """Starts pending orders, oldest first, as others end."""
 
     def __init__(
-        self, admission: Admission, pool: Pool, work: Work, limits: Limits, interval_s: float
+        self, admission: Admission, pool: Pool, work: Work, sagas: Sagas, interval_s: float
     ) -> None:
         """Counts every `interval_s` seconds, and starts whenever there is room."""
         self._admission = admission
         self._pool = pool
         self._work = work
-        self._limits = limits
+        self._sagas = sagas
         self._interval_s = interval_s
         self._counted_at_s = float("-inf")
 
@@ -111,10 +110,11 @@ class AdmissionLoop:
         admission.started(started)
         return Swept(started, more=True)
 
-    async def _start(self, connection: Connection, room: int) -> tuple[int, Sequence[Outgoing]]:
-        store = Store(connection)
-        sagas = await store.lock_sagas(await store.pending(room))
-        chunk = SagaChunk(sagas, await store.now(), self._limits)
-        for saga in sagas.values():
+    async def _start(
+        self, connection: Connection, room: int
+    ) -> tuple[int, Sequence[Outgoing | Committed]]:
+        store = self._sagas.store(connection)
+        chunk = await self._sagas.load(store, await store.pending(room))
+        for saga in chunk.loaded.values():
             chunk.apply(saga, Start())
-        return len(sagas), await chunk.save(store)
+        return len(chunk.loaded), await chunk.save(store)

@@ -11,12 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from order_orchestrator.chunk import SagaChunk
 from order_orchestrator.domain import SagaState, public_status
 from order_orchestrator.events import Ignored, OperatorCancel, Refused, Retry, Settle
 from order_orchestrator.records import UnreadableSagaError
 from order_orchestrator.saga import STEPS, owed
-from order_orchestrator.store import Store, queries, read_saga
+from order_orchestrator.store import queries, read_saga
 from shared import backoff
 from shared.admin import json_problem
 from shared.contracts.base import format_time
@@ -28,10 +27,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from order_orchestrator.domain import Limits, Saga
+    from order_orchestrator.chunk import Sagas
+    from order_orchestrator.domain import Saga
     from order_orchestrator.events import Event, Result
     from shared.database import Connection, Pool
-    from shared.pipeline import Outgoing
+    from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
 
 LISTED_AT_MOST = 1_000
@@ -84,11 +84,11 @@ def saga_document(saga: Saga) -> dict[str, Any]:
 class OperatorApi:
     """Routes for the admin port."""
 
-    def __init__(self, pool: Pool, work: Work, limits: Limits) -> None:
+    def __init__(self, pool: Pool, work: Work, sagas: Sagas) -> None:
         """Read through `pool`, act through `work`."""
         self._pool = pool
         self._work = work
-        self._limits = limits
+        self._sagas = sagas
 
     def routes(self) -> list[Route]:
         """What the admin port serves beside health and metrics."""
@@ -179,9 +179,9 @@ class OperatorApi:
     async def _transition(self, order_id: str, event: Event) -> tuple[Result | None, Saga | None]:
         async def work(
             connection: Connection,
-        ) -> tuple[tuple[Result | None, Saga | None], Sequence[Outgoing]]:
-            store = Store(connection)
-            chunk = SagaChunk(await store.lock_sagas([order_id]), await store.now(), self._limits)
+        ) -> tuple[tuple[Result | None, Saga | None], Sequence[Outgoing | Committed]]:
+            store = self._sagas.store(connection)
+            chunk = await self._sagas.load(store, [order_id])
             saga = chunk.get(order_id)
             if saga is None:
                 return (None, None), ()

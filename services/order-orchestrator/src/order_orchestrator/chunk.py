@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from order_orchestrator.domain import ENDED, Saga, public_status
+from order_orchestrator.domain import Saga, public_status
 from order_orchestrator.engine import transition
 from order_orchestrator.events import Ignored, Refused, Transition
 from order_orchestrator.metrics import IGNORED, ORDER_SECONDS, ORDERS, REFUSED, SENT_AGAIN
+from order_orchestrator.records import UnreadableSagaError
+from order_orchestrator.store import Store
 from shared.contracts.base import message_id
 from shared.contracts.topics import SAGA, TOPICS
-from shared.pipeline import Outgoing
+from shared.pipeline import Committed, Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from order_orchestrator.domain import Limits
     from order_orchestrator.events import Event, HistoryEntry, Result
-    from order_orchestrator.store import Store
+    from order_orchestrator.store import SagaMemory
     from shared.contracts.base import Message
+    from shared.database import Connection
 
 EVENTS: Final = "orders.events.v1"
 COMMAND_TOPICS: Final[Mapping[str, str]] = {
@@ -30,20 +35,56 @@ COMMAND_TOPICS: Final[Mapping[str, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Sagas:
+    """Opens sagas for a transaction: what handlers, timers and operators all begin with."""
+
+    limits: Limits
+    memory: SagaMemory
+
+    def store(self, connection: Connection) -> Store:
+        """The tables, on `connection`."""
+        return Store(connection, self.memory)
+
+    async def load(self, store: Store, order_ids: Iterable[str]) -> SagaChunk:
+        """Lock these sagas and read the database's clock."""
+        sagas = await store.lock_sagas(order_ids)
+        return SagaChunk(sagas, await store.now(), self.limits, frozenset(store.unreadable))
+
+
 class SagaChunk:
     """Applies events one by one in memory; `save` writes each saga once."""
 
-    def __init__(self, sagas: Mapping[str, Saga], now: datetime, limits: Limits) -> None:
+    def __init__(
+        self,
+        sagas: Mapping[str, Saga],
+        now: datetime,
+        limits: Limits,
+        unreadable: frozenset[str] = frozenset(),
+    ) -> None:
         """Start from locked sagas by order id; `now` is the database's clock."""
+        self._unreadable = unreadable
         self.now = now
         self.limits = limits
         self._loaded = dict(sagas)
         self._sagas = dict(sagas)
         self._history: list[tuple[str, HistoryEntry]] = []
         self._outgoing: list[Outgoing] = []
+        self._told: list[Saga] = []
+
+    @property
+    def loaded(self) -> Mapping[str, Saga]:
+        """The sagas as they were locked, by order id."""
+        return self._loaded
 
     def get(self, order_id: str) -> Saga | None:
-        """The saga as it is by now."""
+        """The saga as it is by now.
+
+        Raises `UnreadableSagaError` where its row can't be read: whatever asks for it is a dead
+        letter then, and the others of its chunk go on.
+        """
+        if order_id in self._unreadable:
+            raise UnreadableSagaError(order_id, "set aside")
         return self._sagas.get(order_id)
 
     def apply(self, saga: Saga, event: Event, traceparent: str | None = None) -> Result:
@@ -74,8 +115,8 @@ class SagaChunk:
             )
         if changed.event is not None:
             self.say(order_id, changed.event, context)
-        if before is None or saga.told is not before.told:
-            self._count_outcome(saga)
+        if saga.told is not None and (before is None or before.told is None):
+            self._told.append(saga)
         if before is not None and before.sends and saga.sends > before.sends:
             SENT_AGAIN.inc()
 
@@ -85,17 +126,8 @@ class SagaChunk:
             Outgoing(EVENTS, order_id, event, message_id(event), traceparent or "")
         )
 
-    @property
-    def ended(self) -> int:
-        """How many sagas came to rest."""
-        return sum(
-            saga.state in ENDED
-            for order_id, saga in self._sagas.items()
-            if saga is not self._loaded.get(order_id)
-        )
-
-    async def save(self, store: Store) -> list[Outgoing]:
-        """Write what changed, and return what is to be published."""
+    async def save(self, store: Store) -> list[Outgoing | Committed]:
+        """Write what changed; return what is to be published, and what to do once committed."""
         changed = [
             (order_id, self._sagas[order_id])
             for order_id in sorted(self._sagas)
@@ -113,13 +145,16 @@ class SagaChunk:
             await store.update_sagas(updated)
         if self._history:
             await store.insert_history(self._history)
-        return self._outgoing
+        if not changed:
+            return list(self._outgoing)
+        after = Committed(partial(self._committed, store.memory, [saga for _, saga in changed]))
+        return [*self._outgoing, after]
 
-    def _count_outcome(self, saga: Saga) -> None:
-        if saga.told is None:
-            return
-        status = public_status(saga)
-        ORDERS.labels(status).inc()
-        ORDER_SECONDS.labels(status).observe(
-            (saga.told.at - saga.order.accepted_at).total_seconds()
-        )
+    def _committed(self, memory: SagaMemory, changed: list[Saga]) -> None:
+        memory.remember(changed)
+        for saga in self._told:
+            if saga.told is not None:
+                status = public_status(saga)
+                ORDERS.labels(status).inc()
+                taken = saga.told.at - saga.order.accepted_at
+                ORDER_SECONDS.labels(status).observe(taken.total_seconds())

@@ -11,24 +11,24 @@ from shared.pipeline import Route
 
 if TYPE_CHECKING:
     from order_orchestrator.admission import Admission
-    from order_orchestrator.domain import Limits
+    from order_orchestrator.chunk import Sagas
 
 REPLIES = "order-orchestrator"
 REQUESTS = "order-orchestrator-requests"
 DEAD_LETTERS = "order-orchestrator-dead-letters"
 
 
-def routes(currency: str, limits: Limits, admission: Admission) -> list[Route]:
+def routes(currency: str, sagas: Sagas, admission: Admission) -> list[Route]:
     """The routing table; `currency` is the deployment's."""
-    commands = OrderCommands(currency, limits, admission)
+    commands = OrderCommands(currency, sagas, admission)
     reader = DeadLetterReader()
     return [
-        Route(REPLIES, GROUPS[REPLIES], Replies(limits, admission)),
+        Route(REPLIES, GROUPS[REPLIES], Replies(sagas, admission)),
         Route(REQUESTS, GROUPS[REQUESTS], commands, refused=commands.refuse),
         Route(
             DEAD_LETTERS,
             GROUPS[DEAD_LETTERS],
-            DeadLetters(limits),
+            DeadLetters(sagas),
             readers=dict.fromkeys(GROUPS[DEAD_LETTERS], reader),
         ),
     ]

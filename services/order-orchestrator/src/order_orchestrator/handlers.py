@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from order_orchestrator.chunk import SagaChunk
 from order_orchestrator.dead_letters import DeadLetteredStep
 from order_orchestrator.domain import Saga, waits_for_reply
 from order_orchestrator.events import Refused, StepDeadLettered
 from order_orchestrator.intake import Arrival, accept, reject_unreadable
 from order_orchestrator.metrics import IGNORED, REFUSED
 from order_orchestrator.outcomes import outcome_event
-from order_orchestrator.store import Store
 from shared import crash_points
 from shared.contracts.base import digest, message_id
 from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
 from shared.contracts.refusals import CommandRefusal, CommandRefused
-from shared.pipeline import Delivery, Outgoing, Refusal
+from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 from shared.pipeline.answers import command_refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from order_orchestrator.admission import Admission
-    from order_orchestrator.domain import Limits
+    from order_orchestrator.chunk import SagaChunk, Sagas
     from order_orchestrator.saga import Reply
     from order_orchestrator.store import Parked
     from shared.database import Connection
@@ -34,26 +32,24 @@ UNKNOWN_ORDER = "unknown_order"
 class OrderCommands:
     """Places orders, and gives payments and cancellations to their sagas."""
 
-    def __init__(self, currency: str, limits: Limits, admission: Admission) -> None:
+    def __init__(self, currency: str, sagas: Sagas, admission: Admission) -> None:
         """`currency` is the deployment's."""
         self._currency = currency
-        self._limits = limits
+        self._sagas = sagas
         self._admission = admission
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Decide the commands of a chunk, in their order."""
-        store = Store(connection)
-        orders = {_order_id(delivery) for delivery in deliveries}
-        sagas = await store.lock_sagas(orders)
+        store = self._sagas.store(connection)
+        chunk = await self._sagas.load(store, map(_order_id, deliveries))
         placed = {
             _order_id(delivery)
             for delivery in deliveries
             if isinstance(delivery.message, PlaceOrder)
-        } - sagas.keys()
+        } - chunk.loaded.keys()
         parked = _Parking(await store.unpark(placed) if placed else [])
-        chunk = SagaChunk(sagas, await store.now(), self._limits)
         crash_points.reach("after_load")
 
         refusals: list[Refusal] = []
@@ -75,9 +71,9 @@ class OrderCommands:
 
     async def refuse(
         self, connection: Connection, refusals: Sequence[Refusal]
-    ) -> Sequence[Outgoing]:
+    ) -> Sequence[Outgoing | Committed]:
         """Answer what can't be obeyed; an unreadable new `PlaceOrder` is stored as rejected."""
-        store = Store(connection)
+        store = self._sagas.store(connection)
         unreadable = {
             refusal.unreadable.order_id: refusal
             for refusal in refusals
@@ -85,8 +81,8 @@ class OrderCommands:
             and refusal.unreadable.type == "PlaceOrder"
             and refusal.unreadable.order_id is not None
         }
-        known = await store.lock_sagas(unreadable) if unreadable else {}
-        chunk = SagaChunk(known, await store.now(), self._limits)
+        chunk = await self._sagas.load(store, unreadable)
+        known = chunk.loaded
         for order_id, refusal in unreadable.items():
             if order_id in known:
                 continue
@@ -99,7 +95,7 @@ class OrderCommands:
                 refusal.received.traceparent,
             )
             chunk.add(
-                reject_unreadable(order_id, found.user_id, refusal.detail, arrival, self._limits)
+                reject_unreadable(order_id, found.user_id, refusal.detail, arrival, chunk.limits)
             )
         for refusal in refusals:
             found = refusal.unreadable
@@ -120,7 +116,7 @@ class OrderCommands:
         cancels = any(isinstance(command, CancelOrder) for command, _ in early)
         arrival = Arrival(chunk.now, self._currency, delivery.fingerprint, delivery.traceparent)
         start = not cancels and self._admission.try_start()
-        chunk.add(accept(place, arrival, self._limits, start=start))
+        chunk.add(accept(place, arrival, chunk.limits, start=start))
         for command, traceparent in early:
             give_parked(chunk, place.order_id, command, traceparent)
         return None
@@ -129,18 +125,17 @@ class OrderCommands:
 class Replies:
     """Gives the participants' replies to their sagas."""
 
-    def __init__(self, limits: Limits, admission: Admission) -> None:
+    def __init__(self, sagas: Sagas, admission: Admission) -> None:
         """What comes to rest makes room for others."""
-        self._limits = limits
+        self._sagas = sagas
         self._admission = admission
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Apply the replies of a chunk, in their order; the engine knows duplicates itself."""
-        store = Store(connection)
-        sagas = await store.lock_sagas(_order_id(delivery) for delivery in deliveries)
-        chunk = SagaChunk(sagas, await store.now(), self._limits)
+        store = self._sagas.store(connection)
+        chunk = await self._sagas.load(store, map(_order_id, deliveries))
         crash_points.reach("after_load")
         for delivery in deliveries:
             saga = chunk.get(_order_id(delivery))
@@ -152,7 +147,7 @@ class Replies:
         self._admission.left(
             sum(
                 waits_for_reply(before) and not waits_for_reply(cast("Saga", chunk.get(order_id)))
-                for order_id, before in sagas.items()
+                for order_id, before in chunk.loaded.items()
             )
         )
         return outgoing
@@ -161,17 +156,16 @@ class Replies:
 class DeadLetters:
     """Marks the saga of an internal dead letter as stuck: nobody will answer that command."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, sagas: Sagas) -> None:
         """Wire it."""
-        self._limits = limits
+        self._sagas = sagas
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Tell the sagas of a chunk of dead letters."""
-        store = Store(connection)
-        sagas = await store.lock_sagas(_order_id(delivery) for delivery in deliveries)
-        chunk = SagaChunk(sagas, await store.now(), self._limits)
+        store = self._sagas.store(connection)
+        chunk = await self._sagas.load(store, map(_order_id, deliveries))
         for delivery in deliveries:
             step = cast("DeadLetteredStep", delivery.message)
             saga = chunk.get(step.order_id)

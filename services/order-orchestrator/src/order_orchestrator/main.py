@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from order_orchestrator.admission import Admission, AdmissionLoop
 from order_orchestrator.api import OperatorApi
+from order_orchestrator.chunk import Sagas
 from order_orchestrator.consumers import REPLIES, REQUESTS, routes
 from order_orchestrator.horizon import ReadHorizon
 from order_orchestrator.settings import Settings
-from order_orchestrator.store import Store
+from order_orchestrator.store import SagaMemory
 from order_orchestrator.timers import Census, ParkedCommands, Timers
 from shared.contracts.topics import GROUPS
 from shared.service import Loop, Service, run
@@ -21,31 +22,32 @@ if TYPE_CHECKING:
 
 CENSUS_INTERVAL_S = 5.0
 PARKED_INTERVAL_S = 5.0
+SAGAS_REMEMBERED = 10_000
 
 
 def compose(settings: Settings) -> Service:
     """Wire the orchestrator together."""
-    limits = settings.limits()
+    sagas = Sagas(settings.limits(), SagaMemory(SAGAS_REMEMBERED))
     admission = Admission(settings.sagas_waiting)
     service = Service(
         "order-orchestrator",
         settings,
         package="order_orchestrator",
-        routes=routes(settings.currency, limits, admission),
+        routes=routes(settings.currency, sagas, admission),
     )
 
     async def now() -> datetime:
         async with service.pool.acquire(timeout=5.0) as connection:
-            return await Store(connection).now()
+            return await sagas.store(connection).now()
 
     horizons = {
         group: ReadHorizon(group, GROUPS[group], service.kafka, now)
         for group in (REPLIES, REQUESTS)
     }
-    timers = Timers(service.work, limits, horizons[REPLIES], horizons[REQUESTS])
-    parked = ParkedCommands(service.work, limits, keep_s=settings.parked_keep_s)
+    timers = Timers(service.work, sagas, horizons[REPLIES], horizons[REQUESTS])
+    parked = ParkedCommands(service.work, sagas, keep_s=settings.parked_keep_s)
     starts = AdmissionLoop(
-        admission, service.pool, service.work, limits, settings.admission_interval_s
+        admission, service.pool, service.work, sagas, settings.admission_interval_s
     )
     for group, horizon in horizons.items():
         look = partial(_look, horizon, service, group)
@@ -54,7 +56,7 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("admission", starts.run_once, settings.admission_interval_s))
     service.add_loop(Loop("parked", parked.run_once, PARKED_INTERVAL_S))
     service.add_loop(Loop("census", Census(service.pool).run_once, CENSUS_INTERVAL_S))
-    service.add_admin_routes(OperatorApi(service.pool, service.work, limits).routes())
+    service.add_admin_routes(OperatorApi(service.pool, service.work, sagas).routes())
     return service
 
 

@@ -65,12 +65,11 @@ def timer_after_sending(saga: Saga, at: At) -> datetime:
     """`timer_at` once commands went out for the first time.
 
     The column is indexed, and a row whose indexed columns rest is cheaper to update. So it stays
-    as long as it is early enough: a timer that fires early is only moved.
+    as long as it is early enough: a timer that fires early is only moved. One that has fired is
+    set anew.
     """
-    timer = saga.timer_at
-    if timer is not None and timer <= at.now + at.limits.resend_after:
-        return timer
-    return at.now + spread(saga.order.order_id, 1, at.limits.resend_after)
+    timer, wake = saga.timer_at, at.now + spread(saga.order.order_id, 1, at.limits.resend_after)
+    return timer if timer is not None and at.now < timer <= wake else wake
 
 
 def advance(

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from order_orchestrator.domain import Saga, SagaState, waits_for_reply
+from pydantic_core import to_json
+
+from order_orchestrator.domain import ENDED, Saga, SagaState, waits_for_reply
 from order_orchestrator.records import (
     UnreadableSagaError,
     from_record,
@@ -41,12 +43,42 @@ class Parked:
     traceparent: str
 
 
+class SagaMemory:
+    """Sagas as they were last committed by this process, by order.
+
+    A version is committed once (see `update_sagas`), so a saga that is remembered under the
+    version of the locked row is that row. Anything else is read.
+    """
+
+    def __init__(self, sagas: int) -> None:
+        """Remember at most `sagas`; the one written longest ago goes first."""
+        self._limit = sagas
+        self._sagas: dict[str, Saga] = {}
+
+    def get(self, order_id: str, version: int) -> Saga | None:
+        """The saga, if this is the version that is remembered."""
+        saga = self._sagas.get(order_id)
+        return saga if saga is not None and saga.version == version else None
+
+    def remember(self, sagas: Iterable[Saga]) -> None:
+        """Take sagas whose transaction is committed."""
+        for saga in sagas:
+            order_id = saga.order.order_id
+            self._sagas.pop(order_id, None)
+            if saga.state not in ENDED:
+                self._sagas[order_id] = saga
+        while len(self._sagas) > self._limit:
+            del self._sagas[next(iter(self._sagas))]
+
+
 class Store:
     """Loads and saves sagas on one connection, inside the caller's transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, memory: SagaMemory) -> None:
         """Work on `connection`."""
         self._connection = connection
+        self.memory = memory
+        self.unreadable: set[str] = set()
 
     async def now(self) -> datetime:
         """The database's clock, by which all deadlines run."""
@@ -58,17 +90,29 @@ class Store:
 
         A row that can't be read is set aside for an operator, and left out.
         """
-        rows = await queries.lock_sagas.rows(self._connection, order_ids=sorted(set(order_ids)))
+        locked = await queries.lock_sagas.rows(self._connection, order_ids=sorted(set(order_ids)))
         sagas: dict[str, Saga] = {}
-        for row in rows:
-            try:
-                sagas[row["order_id"]] = read_saga(row)
-            except UnreadableSagaError as error:
-                _log.error("saga_set_aside", order_id=error.order_id, detail=error.detail)
-                await queries.set_aside.run(
-                    self._connection, order_id=row["order_id"], why=f"unreadable: {error.detail}"
-                )
+        missing: list[str] = []
+        for order_id, version in locked:
+            saga = self.memory.get(order_id, version)
+            if saga is None:
+                missing.append(order_id)
+            else:
+                sagas[order_id] = saga
+        if missing:
+            for row in await queries.read_sagas.rows(self._connection, order_ids=missing):
+                try:
+                    sagas[row["order_id"]] = read_saga(row)
+                except UnreadableSagaError as error:
+                    await self._set_aside(error)
         return sagas
+
+    async def _set_aside(self, error: UnreadableSagaError) -> None:
+        self.unreadable.add(error.order_id)
+        _log.error("saga_set_aside", order_id=error.order_id, detail=error.detail)
+        await queries.set_aside.run(
+            self._connection, order_id=error.order_id, why=f"unreadable: {error.detail}"
+        )
 
     async def due(self, limit: int) -> list[str]:
         """Orders whose timer has passed, locked; those that another instance holds left out."""
@@ -161,13 +205,8 @@ def _progress(saga: Saga) -> dict[str, Any]:
 
 
 def _json(rows: Sequence[dict[str, Any]]) -> str:
-    return json.dumps(rows, default=_encode)
-
-
-def _encode(value: Any) -> str:
-    """Times as ISO text, fingerprints in hexadecimal."""
-    encoded: str = value.hex() if isinstance(value, bytes) else value.isoformat()
-    return encoded
+    """Rows for `json_to_recordset`: times as ISO text, fingerprints in hexadecimal."""
+    return to_json(rows, bytes_mode="hex").decode()
 
 
 def _parked(row: asyncpg.Record) -> Parked:

@@ -37,10 +37,12 @@ def resend_at(saga: Saga, limits: Limits) -> datetime | None:
 
 def doubt_at(saga: Saga, limits: Limits) -> datetime | None:
     """When an unanswered `do` may first be given up: past the deadline, sent at least twice, and
-    the last one with time to be answered. None before it was sent again."""
+    the last one with time to be answered. None before it was sent again. Spread, since after an
+    outage all deadlines are past."""
     if saga.sends < 2 or saga.last_sent_at is None or saga.deadline_at is None:
         return None
-    return max(saga.deadline_at, saga.last_sent_at + limits.resend_after)
+    pause = spread(saga.order.order_id, saga.sends, limits.resend_after)
+    return max(saga.deadline_at, saga.last_sent_at + pause)
 
 
 def wake_at(saga: Saga, limits: Limits) -> datetime | None:

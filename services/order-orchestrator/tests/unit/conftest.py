@@ -148,7 +148,9 @@ class Lead:
                 )
                 return StockReserved(**key, items=items, currency="KRW")
             case "hold":
-                return CouponHeld(**key, discount=self.discount, currency="KRW")
+                subtotal = self.saga.price.subtotal if self.saga.price else 0
+                discount = min(self.discount, subtotal)
+                return CouponHeld(**key, discount=discount, currency="KRW")
             case "charge":
                 total = self.saga.price.total if self.saga.price else 1
                 part = PaymentPart(source=PaymentSource.WALLET, amount=max(total, 1))

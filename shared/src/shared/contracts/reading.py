@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from shared.contracts.base import (
     DERIVED_ID_PATTERN,
     ID_PATTERN,
+    MAX_ID_CHARS,
     MAX_NOTE_CHARS,
     MAX_REFERENCE_CHARS,
     Message,
@@ -34,6 +35,8 @@ MAX_DEPTH: Final = 32
 
 _ID: Final = re.compile(ID_PATTERN.replace("$", r"\Z"))
 _DERIVED_ID: Final = re.compile(DERIVED_ID_PATTERN.replace("$", r"\Z"))
+_MAX_COMMAND_ID_CHARS: Final = MAX_ID_CHARS + len(":cancel")
+"""Of a command from outside; a longer one wouldn't fit into the answer's event id."""
 _COMMAND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}\Z")
 # Possessive, with an optional end: one pass over hostile bytes, never back.
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -64,6 +67,8 @@ class Unreadable:
     def refused(self) -> CommandRefused | None:
         """The answer to the sender, or None where what it is about can't be told."""
         if self.type is None or self.command_id is None or self.key is None:
+            return None
+        if len(self.command_id) > _MAX_COMMAND_ID_CHARS:
             return None
         return CommandRefused(
             command_id=self.command_id,

@@ -59,7 +59,9 @@ def cause(error: BaseException) -> str:
         return "deadlock"
     if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError):
         return "timeout"
-    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+    if isinstance(
+        error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    ):
         return "postgres"
     if isinstance(error, redis.exceptions.RedisError):
         return "redis"

@@ -52,7 +52,7 @@ class Queries:
 
     def __init__(self, package: str, path: str) -> None:
         """Read `path` inside `package`; raises when the file or a statement can't be parsed."""
-        adapter = AsyncPGAdapter()
+        adapter = AsyncPGAdapter()  # type: ignore[no-untyped-call]
         text = (files(package) / path).read_text(encoding="utf-8")
         parsed = aiosql.from_str(text, lambda: adapter, mandatory_parameters=False)
         self._statements: dict[str, Statement] = {}

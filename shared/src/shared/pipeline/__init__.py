@@ -21,6 +21,6 @@ infrastructure's, and are retried without end while the partition waits.
 """
 
 from shared.database.faults import Conflict
-from shared.pipeline.messages import Delivery, Handler, Outgoing, Refusal, Route
+from shared.pipeline.messages import Committed, Delivery, Handler, Outgoing, Refusal, Route
 
-__all__ = ["Conflict", "Delivery", "Handler", "Outgoing", "Refusal", "Route"]
+__all__ = ["Committed", "Conflict", "Delivery", "Handler", "Outgoing", "Refusal", "Route"]

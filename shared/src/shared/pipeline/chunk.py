@@ -4,13 +4,14 @@ fault."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared import backoff, crash_points
 from shared.database import faults
 from shared.pipeline import answers, inbox, outbox
 from shared.pipeline.dead_letters import dead_letter
-from shared.pipeline.messages import Delivery, Outgoing, Refusal
+from shared.pipeline.messages import Committed, Delivery, Outgoing, Refusal
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 
@@ -28,6 +29,15 @@ FAULTY = "handling_failed"
 ACQUIRE_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What one transaction wrote, and what is to follow its commit."""
+
+    chunks: list[Chunk]
+    refused: list[Refusal]
+    committed: list[Committed]
+
+
 class ChunkRunner:
     """Turns validated messages of one route into committed effects."""
 
@@ -38,7 +48,13 @@ class ChunkRunner:
         self._relay = relay
         self._lease_s = lease_s
 
-    async def run(self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal]) -> None:
+    async def run(
+        self,
+        deliveries: Sequence[Delivery],
+        refusals: Sequence[Refusal],
+        *,
+        answers_refusals: bool = True,
+    ) -> None:
         """Commit the effects of `deliveries` and the dead letters of `refusals`.
 
         Returns when all of it is committed and the relay has it. Never raises for a message;
@@ -47,52 +63,60 @@ class ChunkRunner:
         attempt = 0
         while True:
             try:
-                chunks, refused = await self._transact(deliveries, refusals)
+                written = await self._transact(deliveries, refusals, answers_refusals)
             except Exception as error:  # noqa: BLE001 - told apart below; nothing is swallowed
-                if faults.is_message_fault(error) and deliveries:
+                if faults.is_message_fault(error):
                     await self._isolate(deliveries, refusals, error)
                     return
                 attempt += 1
                 await self._wait(error, attempt)
             else:
-                crash_points.reach("after_commit")
-                self._count(deliveries, refused)
-                self._relay.submit(chunks)
+                self._settle(deliveries, written)
                 return
 
     async def _transact(
-        self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal]
-    ) -> tuple[list[Chunk], list[Refusal]]:
+        self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal], answers_refusals: bool
+    ) -> _Written:
+        route = self._route
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
             connection.transaction(),
         ):
             refused = list(refusals)
             rows: list[outbox.Row] = []
+            results: Sequence[Outgoing | Refusal | Committed] = ()
             if deliveries:
                 handled, reused = await inbox.remember(connection, deliveries)
                 refused.extend(reused)
-                if self._route.keeps_answers:
+                if route.keeps_answers:
                     rows, handled = await answers.of_duplicates(connection, handled)
-                results = await self._route.handler(connection, handled) if handled else ()
+                results = await route.handler(connection, handled) if handled else ()
                 turned_down = [item for item in results if isinstance(item, Refusal)]
                 answered = [outbox.Row.of(item) for item in results if isinstance(item, Outgoing)]
                 if turned_down:
                     await self._forget(connection, handled, turned_down)
                     refused.extend(turned_down)
-                if self._route.keeps_answers:
+                if route.keeps_answers:
                     await answers.keep(connection, handled, answered)
                 rows.extend(answered)
-            if refused and self._route.refused is not None:
-                rows.extend(
-                    outbox.Row.of(item) for item in await self._route.refused(connection, refused)
-                )
-            rows.extend(dead_letter(self._route.group, refusal) for refusal in refused)
+            if refused and route.refused is not None and answers_refusals:
+                spoken = await route.refused(connection, refused)
+                rows.extend(outbox.Row.of(item) for item in spoken if isinstance(item, Outgoing))
+                results = [*results, *spoken]
+            rows.extend(dead_letter(route.group, refusal) for refusal in refused)
             chunks = await outbox.write_outbox(
                 connection, rows, owner=self._relay.owner, lease_s=self._lease_s
             )
             crash_points.reach("before_commit")
-        return chunks, refused
+        return _Written(chunks, refused, [item for item in results if isinstance(item, Committed)])
+
+    def _settle(self, deliveries: Sequence[Delivery], written: _Written) -> None:
+        """What follows the commit, in memory."""
+        crash_points.reach("after_commit")
+        self._count(deliveries, written.refused)
+        self._relay.submit(written.chunks)
+        for item in written.committed:
+            item.do()
 
     async def _forget(
         self, connection: Connection, handled: Sequence[Delivery], refusals: Sequence[Refusal]
@@ -109,11 +133,18 @@ class ChunkRunner:
     async def _isolate(
         self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal], error: Exception
     ) -> None:
-        """Run both halves; a message that stands alone with its fault is dead-lettered."""
+        """Find the message at fault: refusals apart from deliveries, deliveries by halves. One
+        that stands alone with its fault is dead-lettered."""
+        if refusals:
+            if deliveries:
+                await self.run(deliveries, ())
+            # an answer that can't be said must not keep the dead letter from being written
+            await self.run((), refusals, answers_refusals=bool(deliveries))
+            return
         if len(deliveries) > 1:
             metrics.HALVINGS.labels(self._route.group).inc()
             middle = len(deliveries) // 2
-            await self.run(deliveries[:middle], refusals)
+            await self.run(deliveries[:middle], ())
             await self.run(deliveries[middle:], ())
             return
         delivery = deliveries[0]
@@ -122,16 +153,15 @@ class ChunkRunner:
             # What broke it may have been another's row that is there to be loaded by now.
             attempts = 2
             try:
-                chunks, refused = await self._transact(deliveries, refusals)
+                written = await self._transact(deliveries, (), answers_refusals=True)
             except Exception as again:  # noqa: BLE001 - told apart below
                 if not faults.is_message_fault(again):
                     await self._wait(again, 1)
-                    await self.run(deliveries, refusals)
+                    await self.run(deliveries, ())
                     return
                 error = again
             else:
-                self._count(deliveries, refused)
-                self._relay.submit(chunks)
+                self._settle(deliveries, written)
                 return
         received = delivery.received
         _log.error(
@@ -151,7 +181,7 @@ class ChunkRunner:
             delivery.message,
             attempts=attempts,
         )
-        await self.run((), [*refusals, refusal])
+        await self.run((), [refusal])
 
     async def _wait(self, error: Exception, attempt: int) -> None:
         cause = faults.cause(error)

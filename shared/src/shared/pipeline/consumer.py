@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import ConsumerRebalanceListener
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
+from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.contracts.base import fingerprint, message_id
 from shared.contracts.reading import Unreadable, reader_of
@@ -21,7 +23,7 @@ from shared.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+    from aiokafka import AIOKafkaConsumer, ConsumerRecord
     from faststream.kafka import KafkaBroker
 
     from shared.kafka.connection import KafkaConnection
@@ -37,7 +39,25 @@ _log = get_logger(__name__)
 UNKNOWN_TYPE = "unknown_type"
 # So that versions may run side by side; an unknown command is dead-lettered.
 _SKIPS_UNKNOWN = ("events", "replies", "state", "dead_letters")
-_POLL_TIMEOUT_MS = 1  # FastStream sleeps as long again on an empty poll
+_POLL_TIMEOUT_MS = 1_000
+
+
+class PatientSubscriber(BatchSubscriber):
+    """A batch subscriber that waits for messages and doesn't sleep.
+
+    FastStream's own sleeps for its poll timeout after each empty poll: a short timeout burns a
+    core's time in every idle group, a long one delays the message that comes meanwhile. The
+    fetcher wakes a poll at once when something arrives, so a long poll costs neither.
+    """
+
+    __slots__ = ()
+
+    async def get_msg(self, consumer: AIOKafkaConsumer) -> Records:
+        """The records that are there, or those that come first; none after the timeout."""
+        found = await consumer.getmany(
+            timeout_ms=self.batch_timeout_ms, max_records=self.max_records
+        )
+        return tuple(chain.from_iterable(found.values()))
 
 
 class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -63,6 +83,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._on_fatal = on_fatal
         self._busy = asyncio.Lock()
         self._stopping = False
+        self._in_hand: Records = ()
         self._subscriber: Any = None
         self._revoke_timeout_s = 5.0
 
@@ -89,11 +110,20 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             decoder=_decode,
             no_reply=True,
         )
+        # the factory knows no other class; this one adds no state
+        self._subscriber.__class__ = PatientSubscriber
         self._subscriber(self._handle)
 
     def consumer(self) -> AIOKafkaConsumer | None:
         """The running consumer, None before the start and after the stop."""
         return self._subscriber.consumer if self._subscriber is not None else None
+
+    def in_hand(self) -> dict[TopicPartition, int]:
+        """The first offset of each partition in the chunk that is not committed yet."""
+        first: dict[TopicPartition, int] = {}
+        for record in self._in_hand:
+            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        return first
 
     async def finish(self) -> None:
         """Take no further chunk, and wait for the one in hand."""
@@ -123,6 +153,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         async with self._busy:
             try:
+                self._in_hand = records
                 started = asyncio.get_running_loop().time()
                 deliveries, refusals = self._read(records)
                 if any(self._tracing.is_recorded(delivery.traceparent) for delivery in deliveries):
@@ -130,6 +161,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 elif deliveries or refusals:
                     await self._runner.run(deliveries, refusals)
                 self.offsets.done(records)
+                self._in_hand = ()
             except Exception as error:  # noqa: BLE001 - FastStream would swallow it and read on
                 self._on_fatal(error)
                 self._stopping = True

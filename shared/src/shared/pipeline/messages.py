@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.contracts.base import Message
     from shared.contracts.reading import Reader, Unreadable
@@ -53,6 +53,16 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """Something to do once the transaction is committed, in memory: counting, remembering.
+
+    It is not done where the process dies or the reply to COMMIT is lost.
+    """
+
+    do: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A message that can't be obeyed. It is dead-lettered, has no effect, and its id stays free."""
 
@@ -73,8 +83,8 @@ class Handler(Protocol):
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
-        """Load, fold and save; return what is to be published and what can't be obeyed.
+    ) -> Sequence[Outgoing | Refusal | Committed]:
+        """Load, fold and save; return what is to be published, and what can't be obeyed.
 
         Raises `Conflict` when the chunk must be run again from the start, and whatever the fold
         raises on a message that it can't bear.
@@ -86,7 +96,7 @@ class RefusalHandler(Protocol):
 
     async def __call__(
         self, connection: Connection, refusals: Sequence[Refusal]
-    ) -> Sequence[Outgoing]:
+    ) -> Sequence[Outgoing | Committed]:
         """Return the answers, for example a `CommandRefused` for each that names its command."""
 
 

@@ -71,13 +71,12 @@ class Sweeper:
 
 
 class Janitor:
-    """Deletes what nobody needs any more, a bounded number at a time."""
+    """Deletes published chunks that nobody needs any more, a bounded number at a time."""
 
-    def __init__(self, pool: Pool, *, keep_public_s: float, keep_inbox_s: float) -> None:
-        """Public rows stay `keep_public_s` after they were published, ids `keep_inbox_s`."""
+    def __init__(self, pool: Pool, *, keep_public_s: float) -> None:
+        """Public rows stay `keep_public_s` seconds after they were published, internal ones go."""
         self._pool = pool
         self._keep_public_s = keep_public_s
-        self._keep_inbox_s = keep_inbox_s
 
     async def run_once(self) -> Swept:
         """Delete one batch of each kind."""
@@ -91,10 +90,21 @@ class Janitor:
                 keep_s=self._keep_public_s,
                 limit_chunks=DELETED_CHUNKS_AT_ONCE,
             )
+        return Swept(internal + public, more=DELETED_CHUNKS_AT_ONCE in (internal, public))
+
+
+class InboxJanitor:
+    """Forgets ids that can't come again, a bounded number at a time."""
+
+    def __init__(self, pool: Pool, *, keep_inbox_s: float) -> None:
+        """Ids without kept answers stay `keep_inbox_s` seconds."""
+        self._pool = pool
+        self._keep_inbox_s = keep_inbox_s
+
+    async def run_once(self) -> Swept:
+        """Delete one batch."""
+        async with self._pool.acquire() as connection:
             forgotten = await _queries.forget_old_messages.run(
                 connection, keep_s=self._keep_inbox_s, rows=DELETED_INBOX_ROWS_AT_ONCE
             )
-        more = (
-            DELETED_CHUNKS_AT_ONCE in (internal, public) or forgotten == DELETED_INBOX_ROWS_AT_ONCE
-        )
-        return Swept(internal + public, more)
+        return Swept(forgotten, more=forgotten == DELETED_INBOX_ROWS_AT_ONCE)

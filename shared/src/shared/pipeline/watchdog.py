@@ -68,7 +68,10 @@ class Watchdog:
         except Exception as error:
             self.problem = f"the broker doesn't answer: {type(error).__name__}"
             raise
-        for place, offset in positions.items():
+        in_hand = self._group.in_hand()
+        for place, handed_out in positions.items():
+            # What was handed out and isn't committed is waiting still: a chunk may never end.
+            offset = min(handed_out, in_hand.get(place, handed_out))
             before = self._seen.get(place)
             if before is None or before.offset != offset:
                 self._seen[place] = Position(offset, now_s)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shared import crash_points
 from shared.pipeline import outbox
+from shared.pipeline.messages import Committed, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from shared.database import Connection, Pool
-    from shared.pipeline.messages import Outgoing
     from shared.pipeline.relay import Relay
 
 _Result = TypeVar("_Result")
@@ -32,7 +32,7 @@ class Work:
         self._lease_s = lease_s
 
     async def run(
-        self, do: Callable[[Connection], Awaitable[tuple[_Result, Sequence[Outgoing]]]]
+        self, do: Callable[[Connection], Awaitable[tuple[_Result, Sequence[Outgoing | Committed]]]]
     ) -> _Result:
         """Do it once; what it raises undoes it. Returns its result, after the commit."""
         async with (
@@ -42,11 +42,14 @@ class Work:
             result, outgoing = await do(connection)
             chunks = await outbox.write_outbox(
                 connection,
-                [outbox.Row.of(item) for item in outgoing],
+                [outbox.Row.of(item) for item in outgoing if isinstance(item, Outgoing)],
                 owner=self._relay.owner,
                 lease_s=self._lease_s,
             )
             crash_points.reach("before_commit")
         crash_points.reach("after_commit")
         self._relay.submit(chunks)
+        for item in outgoing:
+            if isinstance(item, Committed):
+                item.do()
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +13,13 @@ from shared.audit.invariants import load
 from shared.testing.signals import Gate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from shared.audit import Report
     from shared.testing.databases import Database
+
+    PackageWith = Callable[[str], str]
 
 THROWAWAY = """
 -- name: balances_are_not_negative
@@ -44,13 +48,23 @@ PLANTS = {
 
 
 @pytest.fixture
-async def throwaway(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    """A schema with one table, and a package with its invariants."""
-    package = tmp_path / "throwaway_invariants"
-    (package / "sql").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "sql" / "invariants.sql").write_text(THROWAWAY)
+def package_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageWith:
+    """Makes a package of a name of its own that brings `sql` as its invariants."""
     monkeypatch.syspath_prepend(tmp_path)
+
+    def make(sql: str) -> str:
+        package = tmp_path / f"invariants_{secrets.token_hex(4)}"
+        (package / "sql").mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "sql" / "invariants.sql").write_text(sql)
+        return package.name
+
+    return make
+
+
+@pytest.fixture
+async def throwaway(database: Database, package_with: PackageWith) -> Source:
+    """A schema with one table, and a package with its invariants."""
     async with database.connection() as connection:
         await connection.execute(
             "CREATE TABLE stock.wallet (user_id text, balance bigint, is_open bool DEFAULT false);"
@@ -58,7 +72,7 @@ async def throwaway(database: Database, tmp_path: Path, monkeypatch: pytest.Monk
             "GRANT SELECT ON stock.wallet TO operator;"
             "INSERT INTO stock.wallet VALUES ('user_1', 5), ('user_2', 0)"
         )
-    return Source("stock", package.name)
+    return Source("stock", package_with(THROWAWAY))
 
 
 async def execute(database: Database, *statements: str) -> None:
@@ -140,21 +154,17 @@ async def test_a_query_that_fails_is_no_proof_and_spares_the_others(
 
 
 async def test_sources_without_a_schema_look_at_several(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, package_with: PackageWith
 ) -> None:
-    package = tmp_path / "whole_invariants"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "whole.sql").write_text(
+    package = package_with(
         "-- name: as_many\n-- Invariant 6, at rest: both inboxes know the order.\n"
         "SELECT message_id FROM stock.inbox EXCEPT SELECT message_id FROM payment.inbox;\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
     await execute(
         database,
         "INSERT INTO stock.inbox VALUES ('ReserveStock', 'o-1', decode(repeat('00', 16), 'hex'))",
     )
-    report = await audit(database.operator_dsn, [Source(None, package.name, "whole.sql")])
+    report = await audit(database.operator_dsn, [Source(None, package)])
     assert [check.name for check in report.checks] == ["as_many"]
     assert report.violations[0].violations == ({"message_id": "o-1"},)
 
@@ -182,16 +192,10 @@ async def test_a_source_is_read_in_one_snapshot(
     monkeypatch.undo()
 
 
-async def test_an_audit_writes_nothing(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "writing_invariants"
-    (package / "sql").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "sql" / "invariants.sql").write_text(
+async def test_an_audit_writes_nothing(database: Database, package_with: PackageWith) -> None:
+    package = package_with(
         "-- name: writes\n-- Invariant 1, always: this is no query.\n"
         "WITH gone AS (DELETE FROM stock.inbox RETURNING *) SELECT * FROM gone;\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    report = await audit(database.admin_dsn, [Source("stock", package.name)])
+    report = await audit(database.admin_dsn, [Source("stock", package)])
     assert "read-only" in report.violations[0].error

@@ -305,6 +305,15 @@ class TestWhatCouldBeReadAllTheSame:
         )
 
 
+@pytest.mark.parametrize(("length", "answered"), [(64, True), (72, False), (128, False)])
+def test_an_answer_is_given_only_where_it_can_be_read(length: int, answered: bool) -> None:
+    value = f'{{"type":"{"T" * 32}","commandId":"{"c" * length}","orderId":"o-1"}}'
+    answer = refused(value.encode()).refused()
+    assert (answer is not None) is answered
+    if answer is not None:
+        assert accepted(answer.to_bytes(), reader_of(TOPICS["orders.events.v1"])) == answer
+
+
 def test_two_messages_of_one_type_on_a_topic_are_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match="same type"):
         Reader([PlaceOrder, PlaceOrder], public=True)

@@ -19,7 +19,7 @@ class _Number(BaseModel):
 
 def _validation_error() -> ValidationError:
     try:
-        _Number(n="x")  # type: ignore[arg-type]
+        _Number.model_validate({"n": "x"})
     except ValidationError as error:
         return error
     raise AssertionError
@@ -59,7 +59,7 @@ INFRASTRUCTURE = [
     (asyncpg.UndefinedTableError(""), "postgres", False),
     (asyncpg.InsufficientPrivilegeError(""), "postgres", False),
     (asyncpg.InterfaceError("the pool is closing"), "postgres", False),
-    (asyncpg.InternalClientError(""), "message", False),
+    (asyncpg.InternalClientError(""), "postgres", False),
     (redis.exceptions.ConnectionError(), "redis", False),
     (redis.exceptions.ReadOnlyError(), "redis", False),
     (aiokafka.errors.KafkaConnectionError(), "kafka", False),

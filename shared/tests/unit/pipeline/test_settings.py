@@ -49,14 +49,14 @@ def test_three_settings_are_enough(set_up: pytest.MonkeyPatch) -> None:
     ("changes", "line"),
     [
         ({"OUTBOX_LEASE_S": "15", "PUBLISH_TIMEOUT_S": "15"},
-         "settings: OUTBOX_LEASE_S must be longer than PUBLISH_TIMEOUT_S, or chunks that are being"
-         " published are published by others too"),
+         ("settings: OUTBOX_LEASE_S must be longer than PUBLISH_TIMEOUT_S, or chunks that are being"
+          " published are published by others too")),
         ({"KEEP_INBOX_S": "604800"},
-         "settings: KEEP_INBOX_S must be at least TOPIC_RETENTION_S + LONGEST_SAGA_S, or a message"
-         " could come again after its id was forgotten"),
+         ("settings: KEEP_INBOX_S must be at least TOPIC_RETENTION_S + LONGEST_SAGA_S, or a message"
+          " could come again after its id was forgotten")),
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
-         "settings: KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_USERNAME and"
-         " KAFKA_SASL_PASSWORD"),
+         ("settings: KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_USERNAME and"
+          " KAFKA_SASL_PASSWORD")),
         ({"CHUNK_MESSAGES": "0"},
          "CHUNK_MESSAGES: Input should be greater than or equal to 1"),
         ({"CURRENCY": "won"}, "CURRENCY: String should match pattern '^[A-Z]{3}$'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,7 +52,7 @@ def test_json_has_every_check() -> None:
 
 
 def write(folder: Path, sql: str) -> str:
-    package = folder / "some_invariants"
+    package = folder / f"invariants_{secrets.token_hex(4)}"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "invariants.sql").write_text(sql)

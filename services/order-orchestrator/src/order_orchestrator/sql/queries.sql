@@ -3,14 +3,21 @@
 SELECT clock_timestamp();
 
 -- name: lock_sagas
--- The sagas of a chunk, locked in key order.
-SELECT order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
-       definition_version, state, version, sends, last_sent_at, deadline_at, pay_by, timer_at,
-       stuck_since, stuck_why, told_version, told_at, progress
+-- The versions of a chunk's sagas, locked in key order. Most sagas are remembered by the
+-- instance that wrote them last, and need not be read again.
+SELECT order_id, version
 FROM saga
 WHERE order_id = ANY (:order_ids::text[])
 ORDER BY order_id
 FOR UPDATE;
+
+-- name: read_sagas
+-- Sagas that are locked by now and not remembered.
+SELECT order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
+       definition_version, state, version, sends, last_sent_at, deadline_at, pay_by, timer_at,
+       stuck_since, stuck_why, told_version, told_at, progress
+FROM saga
+WHERE order_id = ANY (:order_ids::text[]);
 
 -- name: due_sagas
 -- Sagas whose timer has passed, longest overdue first; those that another instance works on are

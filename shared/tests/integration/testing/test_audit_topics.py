@@ -1,0 +1,203 @@
+"""The checks over the topics find what is planted: lag, lost messages, outcomes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from shared.audit import audit_topics
+from shared.audit.topics import check_lag, check_outcomes
+from shared.contracts.base import fingerprint, message_id
+from shared.contracts.orders import (
+    OrderAccepted,
+    OrderAwaitingPayment,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderRejected,
+    OutcomeReason,
+)
+from shared.testing.builders import commit_stock, release_stock, reserve_stock
+from shared.testing.kafka import Record
+
+if TYPE_CHECKING:
+    from shared.audit import Report
+    from shared.contracts.base import Message
+    from shared.testing.databases import Database
+    from shared.testing.kafka import Topics
+
+COMMANDS = "stock.commands.v1"
+EVENTS = "orders.events.v1"
+AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+async def stock_topics(topics: Topics) -> Topics:
+    await topics.create(COMMANDS, "stock.dlq.v1", EVENTS)
+    return topics
+
+
+async def commit_all(topics: Topics) -> None:
+    """Commits the ends of the topic in the name of the group `stock`."""
+    consumer = AIOKafkaConsumer(
+        **topics.connection.client_options(),
+        group_id=topics.connection.named("stock"),
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        partitions = [
+            TopicPartition(topics.connection.named(COMMANDS), partition) for partition in range(12)
+        ]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        await consumer.commit({one: end for one, end in ends.items() if end})
+    finally:
+        await consumer.stop()
+
+
+async def obey(database: Database, *messages: Message) -> None:
+    async with database.connection("stock") as connection:
+        await connection.executemany(
+            "INSERT INTO inbox VALUES ($1, $2, $3)",
+            [(message.type, message_id(message), fingerprint(message)) for message in messages],
+        )
+
+
+async def dead_letter(topics: Topics, record: Record) -> None:
+    headers = {
+        "dlq-reason": "handling_failed",
+        "dlq-original-topic": record.topic,
+        "dlq-original-partition": str(record.partition),
+        "dlq-original-offset": str(record.offset),
+    }
+    await topics.publish("stock.dlq.v1", [Record(record.value, record.key, headers)])
+
+
+async def audited(topics: Topics, database: Database) -> Report:
+    return await audit_topics(topics.connection, database.operator_dsn, groups=["stock"])
+
+
+def problems(report: Report) -> list[str]:
+    return [
+        str(row.get("problem") or row) for check in report.violations for row in check.violations
+    ]
+
+
+async def test_what_was_obeyed_or_dead_lettered_is_accounted_for(
+    stock_topics: Topics, database: Database
+) -> None:
+    obeyed = [reserve_stock(f"o-{number}") for number in range(200)]
+    replayed = commit_stock("o-1")
+    await stock_topics.publish(COMMANDS, [*obeyed, *obeyed[:50], b"no json", replayed])
+    for record in await stock_topics.read(COMMANDS):
+        if record.value in (b"no json", replayed.to_bytes()):
+            await dead_letter(stock_topics, record)
+    # It failed once, an operator replayed it, and then it was obeyed.
+    await stock_topics.publish(COMMANDS, [replayed])
+    await obey(database, *obeyed, replayed)
+    await commit_all(stock_topics)
+    report = await audited(stock_topics, database)
+    report.require()
+    (consumed,) = [check for check in report.checks if check.invariant == 8]
+    assert consumed.looked_at == 253
+
+
+async def test_a_message_that_vanished_is_found(stock_topics: Topics, database: Database) -> None:
+    kept, lost, other = reserve_stock("o-1"), release_stock("o-2"), reserve_stock("o-3")
+    await stock_topics.publish(COMMANDS, [kept, lost, reserve_stock("o-3", {"P009": 9})])
+    await obey(database, kept, other)
+    await commit_all(stock_topics)
+    assert sorted(problems(await audited(stock_topics, database))) == [
+        "ReleaseStock o-2:reserve:undo was lost",
+        "ReserveStock o-3:reserve:do was lost",
+    ]
+
+
+async def test_an_unreadable_one_without_a_dead_letter_is_found(
+    stock_topics: Topics, database: Database
+) -> None:
+    await stock_topics.publish(COMMANDS, [b"no json"])
+    await commit_all(stock_topics)
+    (problem,) = problems(await audited(stock_topics, database))
+    assert "unreadable (not_json)" in problem
+
+
+async def test_obeyed_and_dead_lettered_is_found(stock_topics: Topics, database: Database) -> None:
+    both = reserve_stock("o-1")
+    await stock_topics.publish(COMMANDS, [both])
+    (record,) = await stock_topics.read(COMMANDS)
+    await dead_letter(stock_topics, record)
+    await obey(database, both)
+    await commit_all(stock_topics)
+    (problem,) = problems(await audited(stock_topics, database))
+    assert problem == "ReserveStock o-1:reserve:do was obeyed and dead-lettered"
+
+
+async def test_lag_is_found_and_is_no_loss(stock_topics: Topics, database: Database) -> None:
+    await stock_topics.publish(COMMANDS, [reserve_stock("o-1"), reserve_stock("o-2")])
+    report = await audited(stock_topics, database)
+    (check,) = report.violations
+    assert (check.name, check.invariant) == ("lag_is_zero", 9)
+    assert sum(row["lag"] for row in check.violations) == 2
+    await commit_all(stock_topics)
+    assert (await check_lag(stock_topics.connection, "stock")).ok
+
+
+def accepted(order_id: str) -> OrderAccepted:
+    return OrderAccepted(order_id=order_id, user_id="user_1", version=1, at=AT)
+
+
+def awaiting(order_id: str) -> OrderAwaitingPayment:
+    return OrderAwaitingPayment(
+        order_id=order_id, user_id="user_1", version=2, at=AT, items=(), total=1, discount=0,
+        currency="KRW", pay_by=AT,
+    )  # fmt: skip
+
+
+def confirmed(order_id: str) -> OrderConfirmed:
+    return OrderConfirmed(
+        order_id=order_id, user_id="user_1", version=3, at=AT, items=(), total=1, discount=0,
+        currency="KRW",
+    )  # fmt: skip
+
+
+def rejected(order_id: str) -> OrderRejected:
+    return OrderRejected(
+        order_id=order_id, user_id="user_1", version=3, at=AT, reason=OutcomeReason.OUT_OF_STOCK
+    )
+
+
+def cancelled(order_id: str) -> OrderCancelled:
+    return OrderCancelled(
+        order_id=order_id, user_id="user_1", version=3, at=AT, reason=OutcomeReason.PAYMENT_TIMEOUT
+    )
+
+
+async def test_one_outcome_each_however_often_it_is_delivered(stock_topics: Topics) -> None:
+    await stock_topics.publish(
+        EVENTS,
+        [
+            accepted("o-1"), confirmed("o-1"), confirmed("o-1"),
+            accepted("o-2"), rejected("o-2"),
+            awaiting("o-3"), accepted("o-3"), cancelled("o-3"),
+            accepted("o-4"), awaiting("o-4"),
+            rejected("o-5"), accepted("o-5"),
+        ],
+    )  # fmt: skip
+    check = await check_outcomes(stock_topics.connection)
+    assert check.ok, check.violations
+    assert check.looked_at == 5
+
+
+async def test_no_outcome_and_two_outcomes_are_found(stock_topics: Topics) -> None:
+    await stock_topics.publish(
+        EVENTS, [accepted("o-1"), accepted("o-2"), confirmed("o-2"), cancelled("o-2")]
+    )
+    check = await check_outcomes(stock_topics.connection)
+    assert check.violations == (
+        {"order_id": "o-2", "outcomes": ["OrderCancelled", "OrderConfirmed"]},
+        {"order_id": "o-1", "outcomes": []},
+    )
