@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, assert_never
 
 from shared.contracts.base import MAX_TOTAL, digest
@@ -42,7 +43,7 @@ TREASURY: Final = "house:treasury"
 """Where topped-up money comes from: its balance is what users were ever given, below zero."""
 
 FINGERPRINT_VERSION: Final = 1
-FINGERPRINTED: Final = {1: ("user_id", "amount", "currency", "method", "points")}
+FINGERPRINTED: Final = {1: attrgetter("user_id", "amount", "currency", "method", "points")}
 """What makes two charges of one order the same, by version. Old versions stay, for stored rows."""
 
 SagaCommand: TypeAlias = ChargePayment | RefundPayment
@@ -96,10 +97,8 @@ class Payment:
 
     def is_of(self, command: ChargePayment) -> bool:
         """Tell whether the verdict was on what `command` asks; a tombstone's is on any charge."""
-        charge = self.charge
-        return charge is None or charge.fingerprint == fingerprint(
-            command, charge.fingerprint_version
-        )
+        asked = self.charge
+        return not asked or asked.fingerprint == fingerprint(command, asked.fingerprint_version)
 
     @property
     def captured(self) -> int:
@@ -206,10 +205,9 @@ class Fold:
 
     def _decide(self, command: ChargePayment) -> Payment:
         """All of the amount from the wallet, or nothing."""
-        charge = Charge(
-            command.user_id, command.amount, command.currency, command.method, command.points,
-            FINGERPRINT_VERSION, fingerprint(command, FINGERPRINT_VERSION),
-        )  # fmt: skip
+        asked = command.user_id, command.amount, command.currency, command.method, command.points
+        version = FINGERPRINT_VERSION
+        charge = Charge(*asked, version, fingerprint(command, version))
         refusal = self._refusal(command)
         state = PaymentState.REFUSED if refusal else PaymentState.CAPTURED
         return Payment(command.order_id, state, charge, refusal)
@@ -229,12 +227,10 @@ class Fold:
         effect = Effect.NOTHING
         if payment is None:
             self._payments[command.order_id] = Payment(command.order_id, PaymentState.TOMBSTONE)
-        elif payment.state is PaymentState.CAPTURED and payment.charge is not None:
+        elif payment.state is PaymentState.CAPTURED and (charge := payment.charge) is not None:
             effect = Effect.UNDONE
             self._payments[command.order_id] = replace(payment, state=PaymentState.REFUNDED)
-            self._move(
-                f"refund:{command.order_id}", payment.charge.user_id, REVENUE, payment.captured
-            )
+            self._move(f"refund:{command.order_id}", charge.user_id, REVENUE, charge.amount)
         elif payment.state is PaymentState.REFUNDED:
             effect = Effect.UNDONE  # the same reply again
         return PaymentRefunded(
@@ -246,8 +242,8 @@ class Fold:
         if not request.currency == self._currency == wallet.currency:
             return Refused(
                 CommandRefusal.CURRENCY_MISMATCH,
-                f"money is in {self._currency} here, the request in {request.currency} and the"
-                f" wallet of {request.user_id} in {wallet.currency}",
+                f"asked in {request.currency}; money is in {self._currency} here, and the wallet of"
+                f" {request.user_id} in {wallet.currency}",
             )
         if wallet.balance + request.amount > MAX_TOTAL:
             return Refused(
@@ -268,22 +264,18 @@ class Fold:
         return self._wallets.get(user_id) or Wallet(user_id, self._currency, 0)
 
     def _move(self, transaction_id: str, user_id: str, house: str, amount: int) -> None:
-        """Move `amount` from the house's account to the user's wallet, or back where it is
-        below zero: the one place where a balance changes, with both of its entries."""
+        """Move `amount` from the house to the user's wallet, or back where it is below zero: the
+        one place where a balance changes, with both of its entries."""
         wallet = self._wallet(user_id)
-        currency = wallet.currency
-        self._wallets[user_id] = Wallet(user_id, currency, wallet.balance + amount)
-        self.entries.append(Entry(transaction_id, f"wallet:{user_id}", amount, currency))
-        self.entries.append(Entry(transaction_id, house, -amount, currency))
+        self._wallets[user_id] = Wallet(user_id, wallet.currency, wallet.balance + amount)
+        for account, change in ((f"wallet:{user_id}", amount), (house, -amount)):
+            self.entries.append(Entry(transaction_id, account, change, wallet.currency))
 
 
 def fingerprint(command: ChargePayment, version: int) -> bytes:
-    """16 bytes that are equal where two charges ask for the same by that version's fields.
-
-    Raises `KeyError` for a version that this code doesn't know.
-    """
-    content = "|".join([str(getattr(command, name)) for name in FINGERPRINTED[version]])
-    return digest(content.encode())
+    """16 bytes, equal where two charges ask for the same by that version's fields; raises
+    `KeyError` for a version that this code doesn't know."""
+    return digest("|".join(map(str, FINGERPRINTED[version](command))).encode())
 
 
 def _new(rows: Mapping[str, _Row], loaded: Mapping[str, _Row]) -> list[_Row]:
