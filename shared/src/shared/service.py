@@ -13,7 +13,6 @@ import gc
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import asyncpg
@@ -23,25 +22,22 @@ from faststream.kafka import KafkaBroker
 
 from shared import backoff
 from shared.admin import AdminServer, admin_app
-from shared.contracts.topics import TOPICS
-from shared.database import faults
-from shared.database.migrations import pending
+from shared.background import Loop, repeat
 from shared.database.pool import connect_pool
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.publisher import Publisher
-from shared.kafka.topics import TopicError, verify_topics
 from shared.pipeline.chunk import ChunkRunner
 from shared.pipeline.consumer import GroupConsumer
 from shared.pipeline.relay import Relay
-from shared.pipeline.sweeper import InboxJanitor, Janitor, Swept, Sweeper
+from shared.pipeline.sweeper import InboxJanitor, Janitor, Sweeper
 from shared.pipeline.watchdog import Watchdog
 from shared.pipeline.work import Work
-from shared.telemetry import metrics
+from shared.preconditions import StartError, wait_until_fit
 from shared.telemetry.logs import configure_logs, get_logger
 from shared.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from aiokafka import AIOKafkaConsumer
     from starlette.routing import BaseRoute
@@ -68,19 +64,6 @@ INBOX_JANITOR_INTERVAL_S = 60.0
 WATCHDOG_INTERVAL_S = 5.0
 EXIT_MISCONFIGURED = 3
 GC_THRESHOLDS = (50_000, 20, 50)
-
-
-class StartError(Exception):
-    """The service can't run as things are; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """Background work: `run_once` every `interval_s`, at once again while it says there is more."""
-
-    name: str
-    run_once: Callable[[], Awaitable[Any]]
-    interval_s: float
 
 
 class Service:
@@ -178,11 +161,11 @@ class Service:
         admin_task.add_done_callback(self._on_task_done)
         broker = self._broker()
         try:
-            if await self._unless_stopped(self._verify()):
+            if await self._unless_stopped(self._wait_until_fit()):
                 self._spawn("relay", self.relay.publish_forever())
                 self._spawn("marks", self.relay.mark_forever())
                 for each in self._loops:
-                    self._spawn(each.name, self._repeat(each))
+                    self._spawn(each.name, repeat(each, self.pool))
                 if await self._unless_stopped(self._start(broker)):
                     _log.info("started")
                     await self._stop.wait()
@@ -221,34 +204,10 @@ class Service:
         task.result()
         return True
 
-    async def _verify(self) -> None:
-        """Wait for Postgres and Kafka, and raise where their contents don't fit this code."""
+    async def _wait_until_fit(self) -> None:
         await self.pool
-        attempt = 0
-        while True:
-            try:
-                async with self.pool.acquire(timeout=5.0) as connection:
-                    waiting = await pending(connection, self._package)
-                if waiting:
-                    raise StartError(
-                        f"the schema of {self.name} is behind: {', '.join(waiting)}."
-                        " Run: orderctl migrate"
-                    )
-                read = {topic for each in self._consumers for topic in each.route.topics}
-                # One that can't be written to would show only in an outbox that grows.
-                written = {topic.name for topic in TOPICS.values() if topic.writer == self.name}
-                await verify_topics(self.kafka, sorted(read | written))
-            except (StartError, TopicError) as error:
-                raise StartError(str(error)) from error
-            except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError,
-                    asyncpg.InvalidCatalogNameError) as error:  # fmt: skip
-                raise StartError(f"DATABASE_URL is refused: {error}") from error
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
-                attempt += 1
-                _log.warning("waiting_for_dependencies", error=str(error)[:200], attempt=attempt)
-                await asyncio.sleep(backoff.delay_s(attempt))
-            else:
-                return
+        topics = {topic for each in self._consumers for topic in each.route.topics}
+        await wait_until_fit(self.name, self._package, self.pool, self.kafka, sorted(topics))
 
     async def _start(self, broker: KafkaBroker) -> None:
         attempt = 0
@@ -292,29 +251,6 @@ class Service:
         self.tracing.shutdown()
         overdue.cancel()
         _log.info("stopped")
-
-    async def _repeat(self, loop: Loop) -> None:
-        attempt = 0
-        while True:
-            try:
-                done = await loop.run_once()
-            except Exception as error:  # noqa: BLE001 - counted, logged, and tried again
-                attempt += 1
-                metrics.LOOP_FAILURES.labels(loop.name).inc()
-                _log.warning(
-                    "background_pass_failed",
-                    loop=loop.name,
-                    error=type(error).__name__,
-                    detail=str(error)[:200],
-                    attempt=attempt,
-                )
-                if faults.leaves_pool_stale(error):
-                    await self.pool.expire_connections()
-                await asyncio.sleep(max(loop.interval_s, backoff.delay_s(attempt)))
-            else:
-                attempt = 0
-                if not (isinstance(done, Swept) and done.more):
-                    await asyncio.sleep(loop.interval_s)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)

@@ -13,8 +13,9 @@ from order_orchestrator.horizon import ReadHorizon
 from order_orchestrator.settings import Settings
 from order_orchestrator.store import SagaMemory
 from order_orchestrator.timers import Census, ParkedCommands, Timers
+from shared.background import Loop
 from shared.contracts.topics import GROUPS
-from shared.service import Loop, Service, run
+from shared.service import Service, run
 from shared.settings import load_settings
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from order_orchestrator.domain import LEGAL, Limits, Saga
+from order_orchestrator.domain import LEGAL, Limits, Saga, SagaState
 from order_orchestrator.engine import transition
 from order_orchestrator.events import (
     Event,
@@ -189,6 +189,15 @@ class Lead:
                 return self
             self.feed(self.pay() if not self.out else self.done(self.out[0].partition(":")[0]))
         raise AssertionError(f"{step} was never reached")
+
+    def leave_in_doubt(self, step: str) -> "Lead":
+        """The step was sent, was never answered, and the saga gave it up."""
+        self.run_to(step)
+        for _ in range(20):
+            if self.saga.state is SagaState.COMPENSATING:
+                return self
+            self.fire()
+        raise AssertionError(f"{step} was never given up")
 
     def undo_all(self, effect: Effect = Effect.UNDONE) -> "Lead":
         for name in self.out:

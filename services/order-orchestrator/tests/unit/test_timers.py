@@ -39,6 +39,16 @@ def test_a_timer_that_fires_early_is_only_moved(lead):
     assert order.saga.sends == 2
 
 
+def test_f16_a_timer_that_fires_early_acts_on_no_cancel(lead):
+    order = lead().wait(4)
+    order.feed(order.done("reserve"))
+    order.feed(order.cancel())
+    order.fire()
+    assert order.saga.state is SagaState.HOLDING
+    order.fire()
+    assert order.saga.state is SagaState.COMPENSATING
+
+
 def test_f22_a_due_timer_sends_the_same_command_again(lead):
     for step in ("reserve", "hold", "charge"):
         order = lead().run_to(step)
@@ -175,15 +185,8 @@ def test_f18_an_unread_payment_is_waited_for(lead):
     assert order.saga.state is SagaState.CHARGING
 
 
-def give_up(order):
-    order.run_to("charge")
-    while order.saga.state is not SagaState.COMPENSATING:
-        order.fire()
-    return order
-
-
 def test_f20_undos_are_sent_again_and_then_stuck_with_what_is_owed(lead):
-    order = give_up(lead())
+    order = lead().leave_in_doubt("charge")
     for sends in range(2, LIMITS.undo_sends + 1):
         before = len(order.commands)
         order.fire()
@@ -201,7 +204,7 @@ def test_f20_undos_are_sent_again_and_then_stuck_with_what_is_owed(lead):
 
 
 def test_f20_a_stuck_saga_still_takes_late_replies(lead):
-    order = give_up(lead()).fire_until_sent(LIMITS.undo_sends - 1)
+    order = lead().leave_in_doubt("charge").fire_until_sent(LIMITS.undo_sends - 1)
     order.fire()
     order.feed(order.undone("charge"))
     assert order.saga.stuck is not None

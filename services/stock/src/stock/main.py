@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from shared.background import Loop
 from shared.kafka.publisher import Publisher
 from shared.lease import Lease
-from shared.service import Loop, Service, run
+from shared.service import Service, run
 from shared.settings import load_settings
 from stock.consumers import routes
 from stock.levels import TOPIC, LevelFeed

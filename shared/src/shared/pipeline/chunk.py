@@ -4,7 +4,7 @@ fault."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared import backoff, crash_points
@@ -88,13 +88,16 @@ class ChunkRunner:
             if deliveries:
                 handled, reused = await inbox.remember(connection, deliveries)
                 refused.extend(reused)
+                known = handled
                 if route.keeps_answers:
-                    rows, handled = await answers.of_duplicates(connection, handled)
+                    rows, handled = await answers.of_duplicates(connection, known)
                 results = await route.handler(connection, handled) if handled else ()
                 turned_down = [item for item in results if isinstance(item, Refusal)]
                 answered = [outbox.Row.of(item) for item in results if isinstance(item, Outgoing)]
                 if turned_down:
                     await self._forget(connection, handled, turned_down)
+                    if route.keeps_answers:
+                        turned_down = _with_copies(known, turned_down)
                     refused.extend(turned_down)
                 if route.keeps_answers:
                     await answers.keep(connection, handled, answered)
@@ -209,3 +212,20 @@ class ChunkRunner:
             metrics.MESSAGES.labels(group, name).inc(count)
         for refusal in refused:
             metrics.DEAD_LETTERS.labels(group, refusal.reason).inc()
+
+
+def _with_copies(deliveries: Sequence[Delivery], refusals: Sequence[Refusal]) -> list[Refusal]:
+    """The refusals, and the same of each further copy in the chunk: the handler saw one only."""
+    places = {id(refusal.received): refusal for refusal in refusals}
+    refused = {
+        (delivery.message.type, delivery.message_id): places[id(delivery.received)]
+        for delivery in deliveries
+        if id(delivery.received) in places
+    }
+    copies = [
+        replace(refusal, received=delivery.received)
+        for delivery in deliveries
+        if id(delivery.received) not in places
+        and (refusal := refused.get((delivery.message.type, delivery.message_id))) is not None
+    ]
+    return [*refusals, *copies]

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 _QUIET = ("aiokafka", "faststream", "asyncio", "uvicorn", "opentelemetry", "httpx")
 
 
+# Without local variables: they hold messages, and with them what is personal.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def configure_logs(level: str, **context: str) -> None:
     """Send the logs of this process, libraries included, to standard error as JSON.
 
@@ -41,7 +47,7 @@ def configure_logs(level: str, **context: str) -> None:
             foreign_pre_chain=shared_processors,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                _TRACEBACKS,
                 structlog.processors.JSONRenderer(),
             ],
         )

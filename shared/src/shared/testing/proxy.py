@@ -164,7 +164,7 @@ class Proxy:
         for direction in Direction:
             self._rules.set(direction, Toxics())
         for link in list(self._links):
-            if False:
+            if link.has_a_hole:
                 link.cut()
         await self.accept()
 

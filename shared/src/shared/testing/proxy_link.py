@@ -190,7 +190,7 @@ class Link:
                 self._stats.swallowed_bytes[direction] += len(data)
                 self.has_a_hole = True
                 if not data:
-                    await asyncio.Event().wait()  # the other side must not learn of the end
+                    return  # the other side must not learn of the end
                 continue
             if direction is Direction.DOWN and self._reply_is_lost:
                 # The server has answered, so it has done what was asked.

@@ -146,8 +146,8 @@ async def test_f37_a_large_backlog_is_swept_in_bounded_batches(pool: Pool) -> No
         await connection.execute(
             "INSERT INTO outbox"
             " (chunk_id, position, topic, message_type, message_id, value, traceparent)"
-            " SELECT chunk_id, position, 'stock.replies.v1', 'T', chunk_id || '.' || position, '{}', ''"
-            " FROM outbox_chunk, generate_series(1, 20) AS position"
+            " SELECT chunk_id, position, 'stock.replies.v1', 'T', chunk_id || '.' || position,"
+            " '{}', '' FROM outbox_chunk, generate_series(1, 20) AS position"
         )
     broker = Broker()
     own = instance(0, pool, broker)

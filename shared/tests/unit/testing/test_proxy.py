@@ -230,6 +230,17 @@ async def test_byte_limit_lets_exactly_so_many_bytes_pass(proxy: Proxy, echo: Ec
     assert proxy.stats.cut == 2
 
 
+async def test_a_byte_limit_may_be_changed_before_it_is_reached(proxy: Proxy) -> None:
+    async with Client(proxy.port) as client:
+        proxy.set(Direction.UP, cut_after_bytes=10)
+        await client.ask(b"012345678")
+        proxy.set(Direction.UP, cut_after_bytes=None)
+        await client.ask(b"x" * 100)
+        proxy.set(Direction.UP, cut_after_bytes=10)
+        assert await client.ask(b"012345678") == b"012345678"
+    assert proxy.stats.cut == 0
+
+
 async def test_a_lost_reply_means_that_the_server_did_the_work(proxy: Proxy, echo: Echo) -> None:
     proxy.lose_reply_to(b"COMMIT", times=1)
     async with Client(proxy.port) as client:
