@@ -58,8 +58,7 @@ lint: $(STAMP)  ## check style, types, layers and contracts; every check runs, w
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 demo: $(STAMP)  ## run the example orders through the whole system and show what became of them
-	@$(PYTHON) -m local_stack run --state .state/demo --fresh -- \
-		$(PYTHON) -m orderctl.main demo examples/orders.jsonl
+	@$(PYTHON) -m local_stack.demo
 
 format: $(STAMP)  ## bring all code into form
 	@$(PYTHON) -m ruff check --fix .

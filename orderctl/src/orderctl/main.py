@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
-import asyncpg
 import typer
-from aiokafka.errors import KafkaError
 
+from orderctl import order_commands
+from orderctl.audit_command import audit_command
+from orderctl.running import run
 from orderctl.services import SERVICES, role_dsn
 from shared.contracts.topics import TOPICS
-from shared.database.migrations import MigrationError, bootstrap, migrate
+from shared.database.migrations import bootstrap, migrate
 from shared.kafka.connection import KafkaConnection
-from shared.kafka.topics import TopicError, create_topics, verify_topics
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
+from shared.kafka.topics import create_topics, verify_topics
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
+app.command("audit")(audit_command)
+order_commands.register(app)
 
 Bootstrap = Annotated[
     str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
@@ -58,7 +56,7 @@ def migrate_command(
                 typer.echo(f"{service.schema}: ran {name}")
         typer.echo("all schemas are up to date")
 
-    _run(work())
+    run(work())
 
 
 @topics_app.command("create")
@@ -79,7 +77,7 @@ def topics_create(
         await verify_topics(connection, TOPICS)
         typer.echo("all topics are there")
 
-    _run(work())
+    run(work())
 
 
 @topics_app.command("check")
@@ -90,21 +88,7 @@ def topics_check(bootstrap_servers: Bootstrap, prefix: Prefix = "") -> None:
         await verify_topics(KafkaConnection(bootstrap_servers, prefix), TOPICS, within_s=0)
         typer.echo("all topics are there")
 
-    _run(work())
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except (MigrationError, TopicError) as error:
-        _fail(str(error))
-    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        _fail(f"{type(error).__name__}: {error}")
-
-
-def _fail(problem: str) -> None:
-    sys.stderr.write(f"orderctl: {problem}\n")
-    sys.exit(1)
+    run(work())
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ async def test_a_change_of_a_campaign_is_stored_whole(coupons: Coupons) -> None:
     ]
 
 
-async def test_f01_requests_that_come_again_get_their_first_answer(coupons: Coupons) -> None:
+async def test_f1_requests_that_come_again_get_their_first_answer(coupons: Coupons) -> None:
     requests = [put(), issue("i1", "u1"), issue("i2", "u2"), issue("i3", "u3")]
     first = await coupons.run(*requests)
     # by now a new request would be told otherwise
@@ -108,7 +108,7 @@ async def test_f01_requests_that_come_again_get_their_first_answer(coupons: Coup
     assert await coupons.rows("SELECT issued, coupon_limit FROM campaign") == [(2, 9)]
 
 
-async def test_f03_a_request_that_was_sold_out_stays_refused(coupons: Coupons) -> None:
+async def test_f3_a_request_that_was_sold_out_stays_refused(coupons: Coupons) -> None:
     await coupons.run(put(limit=1), issue("i1", "u1"), issue("i2", "u2"))
     await coupons.run(put("put-2", limit=5))
 
@@ -139,7 +139,7 @@ async def test_the_life_of_a_coupon(coupons: Coupons) -> None:
     assert await coupons.violations() == set()
 
 
-async def test_f01_commands_that_come_again_change_nothing(coupons: Coupons) -> None:
+async def test_f1_commands_that_come_again_change_nothing(coupons: Coupons) -> None:
     await coupons.run(put(limit=9), *(issue(f"i{n}", f"u{n}") for n in range(3)))
     chunks = [
         [hold("o0", "u0"), hold("o1", "u1"), hold("o2", "u1"), restore("o3", "u2")],

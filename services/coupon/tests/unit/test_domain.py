@@ -149,7 +149,7 @@ def test_a_refused_hold_is_remembered_and_moves_no_coupon(
     assert fold.changed_coupons == []
 
 
-def test_f03_a_refused_hold_stays_refused_when_the_coupon_comes_back() -> None:
+def test_f3_a_refused_hold_stays_refused_when_the_coupon_comes_back() -> None:
     refused = Hold(
         "o-1", HoldState.REFUSED, "WELCOME10", "user_1",
         refusal=CouponRefusal.HELD_BY_ANOTHER_ORDER,
@@ -258,7 +258,7 @@ def test_f14_a_restore_before_its_hold_leaves_a_tombstone() -> None:
     assert not late.changed_coupons
 
 
-def test_f01_a_duplicate_use_is_answered_the_same_after_the_restore() -> None:
+def test_f1_a_duplicate_use_is_answered_the_same_after_the_restore() -> None:
     fold = fold_of()
     for command in (hold(), use(), restore()):
         fold.apply(command)

@@ -177,7 +177,7 @@ def run(world: World, chunk: Sequence[object], first: dict[str, Message]) -> Non
 
 @settings(max_examples=300, deadline=None)
 @given(chunks)
-def test_f01_f02_invariants_hold_and_every_duplicate_gets_the_first_reply(
+def test_f1_f2_invariants_hold_and_every_duplicate_gets_the_first_reply(
     stream: list[list[object]],
 ) -> None:
     world, first = World(), dict[str, Message]()
@@ -187,9 +187,7 @@ def test_f01_f02_invariants_hold_and_every_duplicate_gets_the_first_reply(
 
 @settings(max_examples=150, deadline=None)
 @given(chunks, st.randoms(use_true_random=False))
-def test_f01_a_whole_topic_again_changes_nothing(
-    stream: list[list[object]], random: object
-) -> None:
+def test_f1_a_whole_topic_again_changes_nothing(stream: list[list[object]], random: object) -> None:
     world, first = World(), dict[str, Message]()
     for chunk in stream:
         run(world, chunk, first)

@@ -262,6 +262,20 @@ async def test_one_order_charged_under_two_ids_at_once_is_captured_once(
     await require_sound(database)
 
 
+async def test_f30_one_payment_refunded_under_two_ids_at_once_gives_the_money_back_once(
+    database: Database, replica: MakeReplica
+) -> None:
+    one, other = await replica(), await replica()
+    await one.run(top_up("t1"))
+    await one.run(*(charge(f"o{number}") for number in range(20)))
+    for number in range(20):
+        again = RefundPayment(command_id=f"o{number}:again", order_id=f"o{number}")
+        rows = await asyncio.gather(one.run(refund(f"o{number}")), other.run(again))
+        assert [json.loads(each[0].value or b"")["effect"] for each in rows] == ["undone"] * 2
+    assert await balances(database) == {"u1": 100}
+    await require_sound(database)
+
+
 async def test_two_instances_open_one_wallet(database: Database, replica: MakeReplica) -> None:
     one, other = await replica(), await replica()
     for number in range(20):

@@ -22,6 +22,8 @@ class KafkaConnection:
     sasl_mechanism: str = "SCRAM-SHA-512"
     sasl_username: str | None = None
     sasl_password: str | None = None
+    idempotence: bool = True
+    """Off only for a broker that is for trying out and knows no producer ids."""
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> KafkaConnection:
@@ -34,6 +36,7 @@ class KafkaConnection:
             sasl_mechanism=settings.kafka_sasl_mechanism,
             sasl_username=settings.kafka_sasl_username,
             sasl_password=password.get_secret_value() if password else None,
+            idempotence=settings.kafka_idempotence,
         )
 
     def named(self, name: str) -> str:

@@ -131,7 +131,7 @@ class Publisher:
                 **self._connection.client_options(),
                 client_id=self._client_id,
                 acks="all",
-                enable_idempotence=True,
+                enable_idempotence=self._connection.idempotence,
                 linger_ms=0,
                 max_batch_size=BATCH_BYTES,
                 max_request_size=MAX_REQUEST_BYTES,

@@ -54,7 +54,7 @@ def test_f69_a_trace_shows_where_and_not_what(capsys: pytest.CaptureFixture[str]
     except ZeroDivisionError as error:
         get_logger("shared").error("message_dead_lettered", exc_info=error)
     output = capsys.readouterr().err
-    assert "canary-user" not in output.replace('handle("canary-user")', "")
+    assert "canary-user" not in output
     (line,) = map(json.loads, output.splitlines())
     (trace,) = line["exception"]
     assert trace["exc_type"] == "ZeroDivisionError"

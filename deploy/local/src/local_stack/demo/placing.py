@@ -6,81 +6,77 @@ read: what any upstream does.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
-from local_stack.demo.expectations import Expectations, kind_of, story_of
-from orderctl.order_files import COMMANDS, Line
-from shared.kafka.connection import KafkaConnection
+from local_stack.demo.expectations import Expectations, Kind, kind_of, story_of
+from orderctl.order_files import Line
 
 RATE: Final = 300.0
-"""Lines a second, below what the system does, so that an order's time is not spent in a queue."""
+"""Lines a second, below what the system does, so that no order's time is spent in a queue."""
 
 
 class Placing:
-    """Decides which line goes when."""
+    """Which line goes when."""
 
-    def __init__(self, lines: Sequence[Line], expectations: Expectations) -> None:
-        self._lines = lines
+    def __init__(self, lines: Iterable[Line], expectations: Expectations) -> None:
+        """A story's lines after the first wait where its kind says so."""
         self._kinds = expectations.kinds
-        self._begun: set[str] = set()
+        self._in_order: list[Line] = []
         self._held: dict[tuple[str, str], list[Line]] = {}
-        """Story and event -> what waits for it."""
-        self._happened: set[tuple[str, str]] = set()
         self._due: asyncio.Queue[Line] = asyncio.Queue()
-        self._waited_for = {kind.second_line_after for kind in self._kinds.values()} - {None}
+        begun: set[str] = set()
+        for line in lines:
+            kind = self._kind(line)
+            story = story_of(line.order_id or "")
+            if kind is not None and kind.second_line_after is not None and story in begun:
+                self._held.setdefault((story, kind.second_line_after), []).append(line)
+            else:
+                self._in_order.append(line)
+                begun.add(story)
+        self._held_lines = sum(map(len, self._held.values()))
 
     def happened(self, order_id: str, event: str) -> None:
         """An event was read: what waited for it is due."""
-        if event in self._waited_for:
-            place = (order_id, event)
-            self._happened.add(place)
-            for line in self._held.pop(place, ()):
-                self._due.put_nowait(line)
+        for line in self._held.pop((order_id, event), ()):
+            self._due.put_nowait(line)
 
     async def run(
         self,
         producer: AIOKafkaProducer,
-        connection: KafkaConnection,
+        topic: str,
         published: Callable[[], None],
         rate: float = RATE,
     ) -> None:
-        """Publish every line; `published` is called for each. Ends with the last one that waits.
+        """Publish every line to `topic`, and call `published` for each; ends with the last one.
 
-        Raises the broker's errors.
+        Does not end while an event is missing that a line waits for: bound it. Raises the
+        broker's errors.
         """
-        topic = connection.named(COMMANDS)
 
         async def send(line: Line) -> None:
             await producer.send(topic, line.value, key=line.key)
             published()
 
-        later = asyncio.create_task(self._send_due(send, self._count_held()))
-        try:
-            await self._send_in_order(send, rate)
-            await producer.flush()
-            await later
-            await producer.flush()
-        finally:
-            later.cancel()
+        async def send_in_order() -> None:
+            next_s = time.monotonic()
+            for line in self._in_order:
+                kind = self._kind(line)
+                if kind is None or not kind.at_once:
+                    next_s += 1 / rate
+                    await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+                await send(line)
 
-    async def _send_in_order(self, send: "Callable[[Line], object]", rate: float) -> None:
-        next_s = time.monotonic()
-        for line in self._lines:
-            kind = self._kinds.get(kind_of(line.order_id)) if line.order_id else None
-            if self._holds(line):
-                continue
-            if kind is None or not kind.at_once:
-                next_s += 1 / rate
-                if (wait_s := next_s - time.monotonic()) > 0:
-                    await asyncio.sleep(wait_s)
-            await send(line)  # type: ignore[misc]
+        async def send_due() -> None:
+            for _ in range(self._held_lines):
+                await send(await self._due.get())
 
-    def _event_before(self, line: Line) -> str | None:
-        """The event that a line waits for: that of a story's first order, for its later lines."""
-        if line.order_id is None:
-            return None
-        kind = self._kinds.get(kind_of(line.order_id))
-        return kind.second_line_after if kind else None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send_in_order())
+            tasks.create_task(send_due())
+        await producer.flush()
+
+    def _kind(self, line: Line) -> Kind | None:
+        return self._kinds.get(kind_of(line.order_id)) if line.order_id else None

@@ -1,0 +1,208 @@
+"""`orderctl place`, `show`, `list`, `cancel`, `retry` and `settle`: orders and their sagas."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orderctl.admin_api import AdminApi, Document
+from orderctl.errors import OperatorError
+from orderctl.order_files import publish, read_lines, require_readable
+from orderctl.running import fail, run
+from shared.kafka.connection import KafkaConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar="ADMIN_URL_ORDER_ORCHESTRATOR_0",
+        help="The admin port of an orchestrator, as `make env` tells it.",
+    ),
+]
+OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")]
+Note = Annotated[str, typer.Option(help="Why; it stands in the order's history.")]
+Operator = Annotated[
+    str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what the orchestrator answers.")]
+
+
+class Outcome(StrEnum):
+    """What a settled order may end as."""
+
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the tool."""
+    for name, command in (
+        ("place", place),
+        ("show", show),
+        ("list", list_orders),
+        ("cancel", cancel),
+        ("retry", retry),
+        ("settle", settle),
+    ):
+        app.command(name)(command)
+
+
+def place(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="One message a line.")],
+    bootstrap_servers: Annotated[
+        str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
+    ],
+    prefix: Annotated[
+        str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
+    ] = "",
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Publish lines that nobody can read, too.")
+    ] = False,
+) -> None:
+    """Publish the order commands of a file, one JSON object a line.
+
+    Where a line can't be read nothing is published, and the line's number is told. To publish a
+    file again is safe: an order id is obeyed once.
+    """
+
+    async def work() -> int:
+        lines = read_lines(file)
+        if not as_is:
+            require_readable(file, lines)
+        return await publish(KafkaConnection(bootstrap_servers, prefix), lines)
+
+    typer.echo(f"published {run(work())} messages")
+
+
+def show(order_id: OrderId, url: Url, as_json: AsJson = False) -> None:
+    """Show how an order stands: its steps, what is owed, its history."""
+    _print_order(_asked(lambda: AdminApi(url).order(order_id)), as_json=as_json)
+
+
+def list_orders(
+    url: Url,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="Those that wait for an operator.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the orders that wait for an operator, longest first."""
+    if not stuck:
+        fail("only `list --stuck` is there: orders that go their way are shown by `show ORDER`")
+    orders = _asked(lambda: AdminApi(url).stuck())
+    if as_json:
+        typer.echo(json.dumps(orders, indent=2))
+    elif not orders:
+        typer.echo("no order is stuck")
+    else:
+        columns = {"orderId": "order", "state": "state", "since": "stuck since", "why": "why"}
+        table = Table(*columns.values())
+        for order in orders:
+            table.add_row(*(str(order.get(column) or "") for column in columns))
+        Console().print(table, markup=False)
+
+
+def cancel(
+    order_id: OrderId, url: Url, note: Note, operator: Operator = "", as_json: AsJson = False
+) -> None:
+    """Cancel an order, as its user could."""
+    _act("cancel", order_id, url, as_json=as_json, operator=operator, note=note)
+
+
+def retry(
+    order_id: OrderId, url: Url, note: Note, operator: Operator = "", as_json: AsJson = False
+) -> None:
+    """Send a stuck order's commands again."""
+    _act("retry", order_id, url, as_json=as_json, operator=operator, note=note)
+
+
+def settle(
+    order_id: OrderId,
+    url: Url,
+    outcome: Annotated[Outcome, typer.Option(help="What the order ends as.")],
+    note: Note,
+    operator: Operator = "",
+    as_json: AsJson = False,
+) -> None:
+    """End a stuck order by your word; what it still owes is written off."""
+    _act(
+        "settle", order_id, url, as_json=as_json,
+        operator=operator, note=note, outcome=outcome.value,
+    )  # fmt: skip
+
+
+def _act(
+    action: str, order_id: str, url: str, *, as_json: bool, operator: str, **body: str
+) -> None:
+    who = operator or getpass.getuser()
+    order = _asked(lambda: AdminApi(url).act(action, order_id, operator=who, **body))
+    _print_order(order, as_json=as_json)
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except OperatorError as error:
+        fail(str(error))
+
+
+def _print_order(order: Document, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(order, indent=2))
+        return
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(order):
+        if value:
+            facts.add_row(name, value)
+    console = Console()
+    console.print(facts, markup=False, highlight=False)
+    if order.get("history"):
+        table = Table("version", "state", "cause", "at", "note")
+        for entry in order["history"]:
+            table.add_row(*(str(value or "") for value in map(entry.get, _HISTORY)))
+        console.print(table, markup=False, highlight=False)
+
+
+_HISTORY = ("version", "state", "cause", "at", "note")
+
+
+def _facts(order: Document) -> list[tuple[str, str]]:
+    steps = ", ".join(f"{name} {status}" for name, status in order.get("steps", {}).items())
+    stuck = order.get("stuck") or {}
+    ending = " ".join(filter(None, (order.get("reason"), order.get("note"))))
+    return [
+        ("order", order["orderId"]),
+        ("status", f"{order.get('status', '')} ({order['state']})"),
+        ("why", ending),
+        ("unreadable", order.get("unreadable", "")),
+        ("steps", steps),
+        ("stuck", f"since {stuck['since']}: {stuck['why']}" if stuck else ""),
+        ("owed", _owed(order.get("owed") or {})),
+        ("accepted", order.get("acceptedAt") or ""),
+        ("pay by", order.get("payBy") or ""),
+        ("deadline", order.get("deadlineAt") or ""),
+        ("next look", order.get("timerAt") or ""),
+        ("trace", order.get("traceparent") or ""),
+    ]
+
+
+def _owed(owed: Document) -> str:
+    if not owed.get("steps"):
+        return ""
+    parts = [f"{line['quantity']} of {line['productId']}" for line in owed["units"]]
+    if owed["money"]:
+        parts.append(f"{owed['money']:,} {owed['currency']}")
+    if owed["couponId"]:
+        parts.append(f"coupon {owed['couponId']}")
+    return f"{', '.join(parts)} (steps {', '.join(owed['steps'])})"

@@ -1,0 +1,40 @@
+"""One database for the tests of a module, emptied after each, and stock's handlers on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.database import connect_pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.database import Pool
+    from shared.testing.databases import Database, Template
+
+TABLES = """
+SELECT string_agg(format('%I', tablename), ', ')
+FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'schema_migration'
+"""
+
+
+@pytest.fixture(scope="module")
+async def module_database(template: Template) -> AsyncIterator[Database]:
+    async with template.clone() as database:
+        yield database
+
+
+@pytest.fixture
+async def database(module_database: Database) -> AsyncIterator[Database]:
+    """Its schema `stock` is empty at the start of each test."""
+    yield module_database
+    async with module_database.connection("stock") as connection:
+        await connection.execute(f"TRUNCATE {await connection.fetchval(TABLES)} RESTART IDENTITY")
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    async with connect_pool(database.dsn("stock"), name="stock", max_connections=12) as pool:
+        yield pool
