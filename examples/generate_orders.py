@@ -1,4 +1,4 @@
-"""Writes `orders.jsonl` and `expectations.json`: the orders of `make demo`, and what becomes of them.
+"""Writes `orders.jsonl` and `expectations.json`: the orders of `make demo` and how they end.
 
     .venv/bin/python examples/generate_orders.py
 
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_stack.seed import (
     CAMPAIGNS,
@@ -25,6 +24,9 @@ from local_stack.seed import (
     product_id,
     rush_product_id,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent
 CHANCE = random.Random(1)  # the same file every time
@@ -147,7 +149,7 @@ def discount(coupon: str, total: int) -> int:
     return min(total * found.value // 100, found.cap or total)
 
 
-def story(name: str, number: int) -> Story:  # noqa: C901, PLR0911, PLR0912 - one case a kind
+def story(name: str, number: int) -> Story:
     """The lines of the `number`th order of a kind."""
     order_id = f"{name}-{number:04d}"
     user = CHANCE.randint(1_001, USERS)  # the first thousand have coupons
@@ -171,9 +173,7 @@ def story(name: str, number: int) -> Story:  # noqa: C901, PLR0911, PLR0912 - on
             coupon = {"percent": "WELCOME10", "fixed": "MINUS1000", "all": "GIFT"}
             name_of_coupon = coupon[name.rpartition("-")[2]]
             expected = total - discount(name_of_coupon, total)
-            return [
-                place(order_id, number, items, couponId=name_of_coupon, expectedTotal=expected)
-            ]
+            return [place(order_id, number, items, couponId=name_of_coupon, expectedTotal=expected)]
         case "coupon-not-issued":
             return [place(order_id, user, items, couponId="WELCOME10")]
         case "coupon-used" | "coupon-race":

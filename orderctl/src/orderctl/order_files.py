@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -79,16 +80,10 @@ async def publish(connection: KafkaConnection, lines: Iterable[Line]) -> int:
     """Publish the lines in their order; how many. Raises the broker's errors."""
     producer = AIOKafkaProducer(**connection.client_options(), acks="all", linger_ms=LINGER_MS)
     await producer.start()
-    published = 0
+    topic = connection.named(COMMANDS)
     try:
-        futures = []
-        for line in lines:
-            futures.append(
-                await producer.send(connection.named(COMMANDS), line.value, key=line.key)
-            )
-        for future in futures:
-            await future
-            published += 1
+        sent = [await producer.send(topic, line.value, key=line.key) for line in lines]
+        await asyncio.gather(*sent)
     finally:
         await producer.stop()
-    return published
+    return len(sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from coupon.campaigns import CampaignFold, Refused
@@ -16,7 +17,7 @@ from shared.contracts.coupon import (
     HoldCoupon,
     IssueCoupon,
 )
-from shared.pipeline import Delivery, Outgoing, Refusal
+from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,7 +43,7 @@ class SagaCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each."""
         store = Store(connection)
         commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
@@ -62,12 +63,17 @@ class SagaCommands:
             await store.update_holds(fold.changed_holds)
         if fold.changed_coupons:
             await store.update_coupons(fold.changed_coupons)
-        for delivery, reply in zip(deliveries, replies, strict=True):
-            if isinstance(reply, CouponRefused) and not delivery.duplicate:
-                REFUSALS.labels(reply.reason).inc()
-        return [
-            Outgoing(REPLIES, reply.order_id, reply, message_id(reply), delivery.traceparent)
+        refused = [
+            reply.reason
             for delivery, reply in zip(deliveries, replies, strict=True)
+            if isinstance(reply, CouponRefused) and not delivery.duplicate
+        ]
+        return [
+            *(
+                Outgoing(REPLIES, reply.order_id, reply, message_id(reply), delivery.traceparent)
+                for delivery, reply in zip(deliveries, replies, strict=True)
+            ),
+            Committed.count(REFUSALS, refused),
         ]
 
 
@@ -85,7 +91,7 @@ class CampaignCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Decide the commands of a chunk; an event for each, or a refusal."""
         store = Store(connection)
         commands = [cast("CampaignCommand", delivery.message) for delivery in deliveries]
@@ -100,7 +106,8 @@ class CampaignCommands:
         crash_points.reach("after_load")
 
         fold = CampaignFold(campaigns, coupons, currency=self._currency, now=now)
-        results: list[Outgoing | Refusal] = []
+        results: list[Outgoing | Refusal | Committed] = []
+        refused: list[str] = []
         for delivery, command in zip(deliveries, commands, strict=True):
             event = fold.apply(command)
             if isinstance(event, Refused):
@@ -109,7 +116,7 @@ class CampaignCommands:
                 )
                 continue
             if isinstance(event, CouponRequestRefused):
-                REFUSALS.labels(event.reason).inc()
+                refused.append(event.reason)
             results.append(
                 Outgoing(EVENTS, event.coupon_id, event, message_id(event), delivery.traceparent)
             )
@@ -120,8 +127,8 @@ class CampaignCommands:
             await store.update_campaigns(fold.changed_campaigns)
         if fold.new_coupons:
             await store.insert_coupons(fold.new_coupons)
-            ISSUED.inc(len(fold.new_coupons))
-        return results
+            results.append(Committed(partial(ISSUED.inc, len(fold.new_coupons))))
+        return [*results, Committed.count(REFUSALS, refused)]
 
 
 def _touched(commands: Sequence[SagaCommand], holds: Sequence[Hold]) -> Collection[CouponKey]:

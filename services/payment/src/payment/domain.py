@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 REVENUE: Final = "house:revenue"
-"""Where captured money goes, and where refunds come from."""
 TREASURY: Final = "house:treasury"
-"""Where topped-up money comes from: its balance is what users were ever given, below zero."""
+"""The house's accounts: captures go to the one, and top-ups come out of the other."""
 
 FINGERPRINT_VERSION: Final = 1
 FINGERPRINTED: Final = {1: attrgetter("user_id", "amount", "currency", "method", "points")}
@@ -206,8 +205,7 @@ class Fold:
     def _decide(self, command: ChargePayment) -> Payment:
         """All of the amount from the wallet, or nothing."""
         asked = command.user_id, command.amount, command.currency, command.method, command.points
-        version = FINGERPRINT_VERSION
-        charge = Charge(*asked, version, fingerprint(command, version))
+        charge = Charge(*asked, FINGERPRINT_VERSION, fingerprint(command, FINGERPRINT_VERSION))
         refusal = self._refusal(command)
         state = PaymentState.REFUSED if refusal else PaymentState.CAPTURED
         return Payment(command.order_id, state, charge, refusal)

@@ -10,6 +10,7 @@ import pytest
 
 from shared.audit import Source, audit
 from shared.contracts.base import fingerprint, message_id
+from shared.contracts.reading import Reader, Unreadable
 from shared.contracts.stock import (
     StockCommitted,
     StockRefusal,
@@ -17,6 +18,7 @@ from shared.contracts.stock import (
     StockReleased,
     StockReserved,
 )
+from shared.contracts.topics import TOPICS
 from shared.pipeline import Delivery, Route
 from shared.pipeline.chunk import ChunkRunner
 from shared.pipeline.messages import Received
@@ -96,17 +98,15 @@ class Instance:
         return [_read(value) for value in self.relay.values[at:]]
 
 
+SAID = Reader(
+    (*TOPICS["stock.replies.v1"].messages, *TOPICS["stock.events.v1"].messages), public=False
+)
+
+
 def _read(value: bytes) -> Message:
-    import json
-
-    from shared.contracts.topics import TOPICS
-
-    kinds = {
-        kind.model_fields["type"].default: kind
-        for name in ("stock.replies.v1", "stock.events.v1")
-        for kind in TOPICS[name].messages
-    }
-    return kinds[json.loads(value)["type"]].model_validate_json(value)
+    message = SAID.read(value)
+    assert not isinstance(message, Unreadable), message
+    return message
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def counters(pool: Pool, product_id: str = "P001") -> tuple[int, ...]:
 
 
 def deadlocks() -> float:
-    return metrics.RETRIES.labels("stock", "deadlock")._value.get()
+    return float(metrics.RETRIES.labels("stock", "deadlock")._value.get())
 
 
 async def test_an_order_from_reserve_to_sale(stock: Instance, pool: Pool) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from prometheus_client import Counter
 
     from shared.contracts.base import Message
     from shared.contracts.reading import Reader, Unreadable
@@ -60,6 +62,17 @@ class Committed:
     """
 
     do: Callable[[], None]
+
+    @classmethod
+    def count(cls, counter: Counter, labels: Iterable[str]) -> Committed:
+        """Raise `counter` by one for each of `labels`: a chunk that is run again counts once."""
+        counted = list(labels)
+
+        def count() -> None:
+            for label in counted:
+                counter.labels(label).inc()
+
+        return cls(count)
 
 
 @dataclass(frozen=True, slots=True)

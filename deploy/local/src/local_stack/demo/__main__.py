@@ -31,7 +31,6 @@ from local_stack.streams import listener, producer
 from orderctl.auditing import audit_everything, wait_until_at_rest
 from orderctl.errors import OperatorError
 from orderctl.order_files import COMMANDS, Line, read_lines
-from shared.audit import Report
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.topics import TopicError
 
@@ -115,7 +114,7 @@ async def _show(console: Console, environment: Mapping[str, str], files: Files) 
     if moving:
         console.print(f"after {REST_WITHIN_S:.0f} s the system is still at work: {moving}")
     results = await read_results(connection)
-    report: Report = await audit_everything(dsn, connection)
+    report = await audit_everything(dsn, connection)
     console.print()
     return print_report(console, results, files.expectations, report)
 

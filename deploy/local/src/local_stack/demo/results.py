@@ -15,9 +15,7 @@ from shared.kafka.connection import KafkaConnection
 
 EVENTS: Final = "orders.events.v1"
 OUTCOMES: Final = frozenset({"OrderConfirmed", "OrderRejected", "OrderCancelled"})
-DEAD_LETTERS: Final = tuple(
-    name for name, topic in TOPICS.items() if topic.kind == "dead_letters"
-)
+DEAD_LETTERS: Final = tuple(name for name, topic in TOPICS.items() if topic.kind == "dead_letters")
 
 
 class Outcome(NamedTuple):

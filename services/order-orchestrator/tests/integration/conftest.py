@@ -1,0 +1,241 @@
+"""Instances of the orchestrator in one process: the real pipeline on a real database, no Kafka."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import pytest
+
+from order_orchestrator.admission import Admission, AdmissionLoop
+from order_orchestrator.chunk import Sagas
+from order_orchestrator.consumers import routes
+from order_orchestrator.domain import Limits, Saga
+from order_orchestrator.records import UnreadableSagaError
+from order_orchestrator.store import SagaMemory, Store, queries, read_saga
+from order_orchestrator.timers import ParkedCommands, Timers
+from shared.audit import Source, audit
+from shared.contracts.base import Message, fingerprint, message_id
+from shared.contracts.reading import Unreadable
+from shared.contracts.topics import TOPICS
+from shared.database import connect_pool
+from shared.pipeline.chunk import ChunkRunner
+from shared.pipeline.messages import Delivery, Received, Refusal
+from shared.pipeline.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from order_orchestrator.chunk import SagaChunk
+    from shared.database import Pool
+    from shared.pipeline.outbox import Chunk, Row
+    from shared.pipeline.relay import Relay
+    from shared.testing.databases import Database
+    from shared.testing.signals import Gate
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+ALL_READ = datetime.max.replace(tzinfo=UTC)
+NOTHING_READ = datetime.min.replace(tzinfo=UTC)
+QUICK = Limits(
+    resend_after=timedelta(milliseconds=1),
+    resend_at_most=timedelta(milliseconds=1),
+    order_deadline=timedelta(milliseconds=2),
+    pay_deadline=timedelta(milliseconds=1),
+    reading_grace=timedelta(0),
+    undo_sends=3,
+)
+"""Every timer is due at once."""
+_offsets = count()
+
+
+@dataclass
+class Recorder:
+    """Stands where the relay does: what a commit hands over is kept and published to nobody."""
+
+    owner: str
+    messages: list[Message] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def submit(self, chunks: Sequence[Chunk]) -> None:
+        self.rows += [row for chunk in chunks for row in chunk.rows]
+
+    def take(self) -> list[Row]:
+        taken, self.rows = self.rows, []
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class GatedSagas(Sagas):
+    """Sagas that stop between load and save, where a test has put a gate."""
+
+    gates: list[Gate]
+
+    async def load(self, store: Store, order_ids: Iterable[str]) -> SagaChunk:
+        chunk = await Sagas.load(self, store, order_ids)
+        if self.gates:
+            await self.gates.pop(0).stop()
+        return chunk
+
+
+class Horizon:
+    """Stands where the read horizon does."""
+
+    def __init__(self, read_up_to: datetime) -> None:
+        self.read_up_to = read_up_to
+
+
+class Replica:
+    """One instance, with a memory, an admission and connections of its own."""
+
+    def __init__(self, number: int, pool: Pool, limits: Limits, sagas_waiting: int) -> None:
+        self.pool = pool
+        self.gates: list[Gate] = []
+        self.recorder = Recorder(f"order-orchestrator-{number}")
+        relay = cast("Relay", self.recorder)
+        self.memory = SagaMemory(1_000)
+        self.sagas = GatedSagas(limits, self.memory, self.gates)
+        self.admission = Admission(sagas_waiting)
+        self.admission.counted(0, pending=False)
+        self.work = Work(pool, relay, lease_s=30.0)
+        self._runners = {
+            route.group: ChunkRunner(route, pool, relay, lease_s=30.0)
+            for route in routes("KRW", self.sagas, self.admission)
+        }
+
+    async def run(self, *messages: Message | Unreadable) -> list[Row]:
+        """One chunk of one group; returns the rows of the outbox that it wrote, in order."""
+        (group,) = {_group_of(message) for message in messages}
+        deliveries = [_delivery(one) for one in messages if isinstance(one, Message)]
+        refusals = [_refusal(one) for one in messages if isinstance(one, Unreadable)]
+        await self._runners[group].run(deliveries, refusals)
+        return self.recorder.take()
+
+    async def dead_letter(self, *messages: Message) -> list[Row]:
+        """One chunk of the group that reads internal dead letters."""
+        deliveries = [_delivery(message, "stock.dlq.v1") for message in messages]
+        await self._runners["order-orchestrator-dead-letters"].run(deliveries, ())
+        return self.recorder.take()
+
+    async def fire(self, *, replies: datetime = ALL_READ, requests: datetime = ALL_READ) -> int:
+        """One pass of the timers, which know messages to be read up to these moments."""
+        timers = Timers(
+            self.work, self.sagas, cast("Any", Horizon(replies)), cast("Any", Horizon(requests))
+        )
+        return (await timers.run_once()).chunks
+
+    async def admit(self) -> int:
+        """One pass of the admission loop, with a count of its own."""
+        loop = AdmissionLoop(self.admission, self.pool, self.work, self.sagas, interval_s=0.01)
+        return (await loop.run_once()).chunks
+
+    async def sweep_parked(self, keep_s: float = 86_400.0) -> int:
+        """One pass over the commands that came before their order."""
+        return (await ParkedCommands(self.work, self.sagas, keep_s=keep_s).run_once()).chunks
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Store]:
+        """The tables, in a transaction of the test's own."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            yield self.sagas.store(connection)
+
+    async def saga(self, order_id: str) -> Saga:
+        """The saga as its row says, whatever is remembered."""
+        async with self.pool.acquire() as connection:
+            row = await queries.read_saga.row(connection, order_id=order_id)
+        assert row is not None, f"{order_id} is not stored"
+        return read_saga(row)
+
+    async def history(self, order_id: str) -> list[tuple[int, str, str]]:
+        """(version, state, cause) of each transition."""
+        async with self.pool.acquire() as connection:
+            rows = await queries.read_history.rows(connection, order_id=order_id)
+        return [(row["version"], row["state"], row["cause"]) for row in rows]
+
+    async def value(self, sql: str, *arguments: Any) -> Any:
+        async with self.pool.acquire() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def execute(self, sql: str, *arguments: Any) -> None:
+        async with self.pool.acquire() as connection:
+            await connection.execute(sql, *arguments)
+
+
+class MakeReplica(Protocol):
+    """The fixture `replica`."""
+
+    async def __call__(self, limits: Limits = ..., *, sagas_waiting: int = ...) -> Replica: ...
+
+
+@pytest.fixture
+async def replica(database: Database) -> AsyncIterator[MakeReplica]:
+    """Makes instances on the test's database."""
+    numbers = count()
+    async with AsyncExitStack() as stack:
+
+        async def make(limits: Limits = Limits(), *, sagas_waiting: int = 1_000) -> Replica:  # noqa: B008
+            number = next(numbers)
+            pool = connect_pool(database.dsn("orders"), name=f"orders-{number}", max_connections=6)
+            return Replica(number, await stack.enter_async_context(pool), limits, sagas_waiting)
+
+        yield make
+
+
+@pytest.fixture
+async def sound(database: Database) -> AsyncIterator[None]:
+    """Every invariant that holds at any moment is checked after the test."""
+    yield
+    sources = [Source("orders", "order_orchestrator")]
+    (await audit(database.operator_dsn, sources, only_always=True)).require()
+
+
+@pytest.fixture
+def said() -> Callable[[Sequence[Row]], list[str]]:
+    """What rows of the outbox say, in a word each: ids of commands and events, `refused too_late`
+    or the reason of a dead letter."""
+
+    def words(rows: Sequence[Row]) -> list[str]:
+        return [_word(row) for row in rows]
+
+    return words
+
+
+def _word(row: Row) -> str:
+    if row.headers and "dlq-reason" in row.headers:
+        return f"dead letter {row.headers['dlq-reason']}"
+    if row.message_type == "CommandRefused":
+        return f"refused {row.message_id.rpartition(':')[2]}"
+    return row.message_id
+
+
+def _group_of(message: Message | Unreadable) -> str:
+    if isinstance(message, Unreadable):
+        return "order-orchestrator-requests"
+    replies = type(message) not in TOPICS["orders.commands.v1"].messages
+    return "order-orchestrator" if replies else "order-orchestrator-requests"
+
+
+def _topic_of(message: Message) -> str:
+    kinds = ("commands", "replies")
+    return next(
+        name
+        for name, topic in TOPICS.items()
+        if type(message) in topic.messages and topic.kind in kinds
+    )
+
+
+def _delivery(message: Message, topic: str | None = None) -> Delivery:
+    received = Received(
+        topic or _topic_of(message), 0, next(_offsets), 0, None, message.to_bytes(), TRACEPARENT
+    )
+    return Delivery(message, message_id(message), fingerprint(message), received, TRACEPARENT)
+
+
+def _refusal(unreadable: Unreadable) -> Refusal:
+    received = Received("orders.commands.v1", 0, next(_offsets), 0, None, b"{}", TRACEPARENT)
+    return Refusal(received, unreadable.reason, unreadable.detail, unreadable=unreadable)
+
+
+__all__ = ["ALL_READ", "NOTHING_READ", "QUICK", "Replica", "UnreadableSagaError"]
