@@ -23,6 +23,7 @@ from faststream.kafka import KafkaBroker
 from shared import backoff
 from shared.admin import AdminServer, admin_app
 from shared.background import Loop, repeat
+from shared.contracts.topics import TOPICS
 from shared.database.pool import connect_pool
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.publisher import Publisher
@@ -207,6 +208,8 @@ class Service:
     async def _wait_until_fit(self) -> None:
         await self.pool
         topics = {topic for each in self._consumers for topic in each.route.topics}
+        # One that can't be written to would show only in an outbox that grows.
+        topics.update(topic.name for topic in TOPICS.values() if topic.writer == self.name)
         await wait_until_fit(self.name, self._package, self.pool, self.kafka, sorted(topics))
 
     async def _start(self, broker: KafkaBroker) -> None:

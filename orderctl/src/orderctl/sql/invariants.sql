@@ -1,6 +1,6 @@
--- Invariants over several schemas: the operator alone reads them all. Participants commit before the orchestrator hears of it,
--- and the orchestrator commits before they hear from it, so a snapshot of all schemas never shows
--- an effect without its cause, and most of this holds at every moment.
+-- Invariants over several schemas: the operator alone reads them all. Participants commit before
+-- the orchestrator hears of it, and the orchestrator commits before they hear from it, so that a
+-- snapshot never shows an effect without its cause, and all of this holds at every moment.
 -- A step that an operator settled is owed no more, and one that turned out to be done late is
 -- about to be undone: both are left out.
 

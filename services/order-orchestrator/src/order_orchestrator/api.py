@@ -167,7 +167,10 @@ class OperatorApi:
             )
             return json_problem(400, "Invalid action", detail)
         order_id = request.path_params["order_id"]
-        result, saga = await self._transition(order_id, event_of(action))
+        try:
+            result, saga = await self._transition(order_id, event_of(action))
+        except UnreadableSagaError as error:
+            return json_problem(409, "Unreadable", error.detail, reason="unreadable_saga")
         if result is None or saga is None:
             return _unknown(order_id)
         if isinstance(result, Refused):

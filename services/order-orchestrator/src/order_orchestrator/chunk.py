@@ -80,8 +80,8 @@ class SagaChunk:
     def get(self, order_id: str) -> Saga | None:
         """The saga as it is by now.
 
-        Raises `UnreadableSagaError` where its row can't be read: whatever asks for it is a dead
-        letter then, and the others of its chunk go on.
+        Raises `UnreadableSagaError` where its row can't be read. Handlers look at
+        `store.unreadable` before they ask, so that the others of their chunk go on.
         """
         if order_id in self._unreadable:
             raise UnreadableSagaError(order_id, "set aside")

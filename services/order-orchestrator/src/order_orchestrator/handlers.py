@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.database import Connection
 
 UNKNOWN_ORDER = "unknown_order"
+UNREADABLE_SAGA = "unreadable_saga"
 
 
 class OrderCommands:
@@ -48,12 +49,15 @@ class OrderCommands:
             _order_id(delivery)
             for delivery in deliveries
             if isinstance(delivery.message, PlaceOrder)
-        } - chunk.loaded.keys()
+        } - (chunk.loaded.keys() | store.unreadable)
         parked = _Parking(await store.unpark(placed) if placed else [])
         crash_points.reach("after_load")
 
         refusals: list[Refusal] = []
         for delivery in deliveries:
+            if _order_id(delivery) in store.unreadable:
+                refusals.append(_set_aside(delivery, CommandRefusal.TEMPORARILY_UNAVAILABLE))
+                continue
             match delivery.message:
                 case PlaceOrder() as place:
                     refused = self._place(chunk, place, delivery, parked)
@@ -82,7 +86,7 @@ class OrderCommands:
             and refusal.unreadable.order_id is not None
         }
         chunk = await self._sagas.load(store, unreadable)
-        known = chunk.loaded
+        known = chunk.loaded.keys() | store.unreadable
         for order_id, refusal in unreadable.items():
             if order_id in known:
                 continue
@@ -137,7 +141,11 @@ class Replies:
         store = self._sagas.store(connection)
         chunk = await self._sagas.load(store, map(_order_id, deliveries))
         crash_points.reach("after_load")
+        refusals: list[Refusal] = []
         for delivery in deliveries:
+            if _order_id(delivery) in store.unreadable:
+                refusals.append(_set_aside(delivery, UNREADABLE_SAGA))
+                continue
             saga = chunk.get(_order_id(delivery))
             if saga is None:
                 IGNORED.labels(UNKNOWN_ORDER).inc()
@@ -150,7 +158,7 @@ class Replies:
                 for order_id, before in chunk.loaded.items()
             )
         )
-        return outgoing
+        return [*outgoing, *refusals]
 
 
 class DeadLetters:
@@ -168,6 +176,9 @@ class DeadLetters:
         chunk = await self._sagas.load(store, map(_order_id, deliveries))
         for delivery in deliveries:
             step = cast("DeadLetteredStep", delivery.message)
+            if step.order_id in store.unreadable:
+                IGNORED.labels(UNREADABLE_SAGA).inc()  # an operator is asked already
+                continue
             saga = chunk.get(step.order_id)
             if saga is None:
                 IGNORED.labels(UNKNOWN_ORDER).inc()
@@ -265,6 +276,17 @@ def _place_again(chunk: SagaChunk, saga: Saga, delivery: Delivery) -> Refusal | 
     if outcome is not None:
         chunk.say(saga.order.order_id, outcome, delivery.traceparent)
     return None
+
+
+def _set_aside(delivery: Delivery, reason: str) -> Refusal:
+    """A message to a saga whose row can't be read. That the row is set aside is committed with
+    the dead letter, which an exception would undo."""
+    return Refusal(
+        delivery.received,
+        reason,
+        f"the saga of order {_order_id(delivery)} can't be read; replay this once it is mended",
+        delivery.message,
+    )
 
 
 def _order_id(delivery: Delivery) -> str:

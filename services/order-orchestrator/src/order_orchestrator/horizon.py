@@ -69,8 +69,11 @@ class ReadHorizon:
         at = await self._now()
         if places:
             self._taken.append((at, dict(await consumer.end_offsets(places))))
-        found = await admin.list_consumer_group_offsets(self._kafka.named(self._group))
-        committed = {place: offset.offset for place, offset in found.items()}
+        # The partitions are named: not every broker answers a request for "all there are".
+        found = await admin.list_consumer_group_offsets(
+            self._kafka.named(self._group), partitions=places
+        )
+        committed = {place: max(offset.offset, 0) for place, offset in found.items()}
         while self._taken and has_read(committed, self._taken[0][1]):
             self.read_up_to = self._taken.popleft()[0]
         if self.read_up_to != NEVER:

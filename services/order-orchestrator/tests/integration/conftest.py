@@ -14,12 +14,11 @@ from order_orchestrator.admission import Admission, AdmissionLoop
 from order_orchestrator.chunk import Sagas
 from order_orchestrator.consumers import routes
 from order_orchestrator.domain import Limits, Saga
-from order_orchestrator.records import UnreadableSagaError
 from order_orchestrator.store import SagaMemory, Store, queries, read_saga
 from order_orchestrator.timers import ParkedCommands, Timers
 from shared.audit import Source, audit
 from shared.contracts.base import Message, fingerprint, message_id
-from shared.contracts.reading import Unreadable
+from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
 from shared.database import connect_pool
 from shared.pipeline.chunk import ChunkRunner
@@ -56,7 +55,6 @@ class Recorder:
     """Stands where the relay does: what a commit hands over is kept and published to nobody."""
 
     owner: str
-    messages: list[Message] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
@@ -112,6 +110,11 @@ class Replica:
         refusals = [_refusal(one) for one in messages if isinstance(one, Unreadable)]
         await self._runners[group].run(deliveries, refusals)
         return self.recorder.take()
+
+    def commands(self, rows: Sequence[Row]) -> list[Any]:
+        """The commands among rows of the outbox."""
+        topics = {name for name, topic in TOPICS.items() if topic.kind == "commands"}
+        return [reader_of(TOPICS[row.topic]).read(row.value) for row in rows if row.topic in topics]
 
     async def dead_letter(self, *messages: Message) -> list[Row]:
         """One chunk of the group that reads internal dead letters."""
@@ -236,6 +239,3 @@ def _delivery(message: Message, topic: str | None = None) -> Delivery:
 def _refusal(unreadable: Unreadable) -> Refusal:
     received = Received("orders.commands.v1", 0, next(_offsets), 0, None, b"{}", TRACEPARENT)
     return Refusal(received, unreadable.reason, unreadable.detail, unreadable=unreadable)
-
-
-__all__ = ["ALL_READ", "NOTHING_READ", "QUICK", "Replica", "UnreadableSagaError"]

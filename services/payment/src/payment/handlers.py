@@ -10,7 +10,7 @@ from payment.store import Store
 from shared import crash_points
 from shared.contracts.base import message_id
 from shared.contracts.payment import ChargePayment, PaymentRefused, RefundPayment
-from shared.pipeline import Delivery, Outgoing, Refusal
+from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -36,7 +36,7 @@ class SagaCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each; an order that is charged with other
         content than before gets no reply, since its payment may have happened."""
         store = Store(connection)
@@ -47,7 +47,8 @@ class SagaCommands:
         crash_points.reach("after_load")
 
         fold = Fold(payments, wallets, self._currency)
-        results: list[Outgoing | Refusal] = []
+        results: list[Outgoing | Refusal | Committed] = []
+        refused: list[str] = []
         for delivery, command in zip(deliveries, commands, strict=True):
             reply = fold.apply(command)
             if isinstance(reply, Refused):
@@ -56,12 +57,12 @@ class SagaCommands:
                 )
                 continue
             if isinstance(reply, PaymentRefused) and not delivery.duplicate:
-                REFUSALS.labels(reply.reason).inc()
+                refused.append(reply.reason)
             results.append(
                 Outgoing(REPLIES, command.order_id, reply, message_id(reply), delivery.traceparent)
             )
         await _save(store, fold)
-        return results
+        return [*results, Committed.count(REFUSALS, refused)]
 
 
 class WalletRequests:

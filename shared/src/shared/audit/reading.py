@@ -111,10 +111,15 @@ async def read_to_end(
                 consumer.pause(*finished)
 
 
-async def _group_offsets(client: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, Any]:
+async def _group_offsets(
+    client: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
+) -> dict[TopicPartition, Any]:
     while True:
         try:
-            offsets: dict[TopicPartition, Any] = await client.list_consumer_group_offsets(group)
+            # The partitions are named: not every broker answers a request for "all there are".
+            offsets: dict[TopicPartition, Any] = await client.list_consumer_group_offsets(
+                group, partitions=partitions
+            )
         except KafkaError as error:
             # A new broker has no coordinator until somebody asks for one.
             if not error.retriable:
@@ -134,7 +139,7 @@ async def standings(
     partitions = await partitions_of(connection, topics)
     # Committed first: an offset that is committed in between can only make the lag look larger.
     async with asyncio.timeout(SILENCE_S), admin_client(connection) as client:
-        offsets = await _group_offsets(client, connection.named(group))
+        offsets = await _group_offsets(client, connection.named(group), partitions)
     async with _consumer(connection) as consumer:
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)

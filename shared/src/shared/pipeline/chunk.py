@@ -36,6 +36,7 @@ class _Written:
     chunks: list[Chunk]
     refused: list[Refusal]
     committed: list[Committed]
+    duplicates: int
 
 
 class ChunkRunner:
@@ -85,10 +86,12 @@ class ChunkRunner:
             refused = list(refusals)
             rows: list[outbox.Row] = []
             results: Sequence[Outgoing | Refusal | Committed] = ()
+            duplicates = 0
             if deliveries:
                 handled, reused = await inbox.remember(connection, deliveries)
                 refused.extend(reused)
                 known = handled
+                duplicates = sum([delivery.duplicate for delivery in known])
                 if route.keeps_answers:
                     rows, handled = await answers.of_duplicates(connection, known)
                 results = await route.handler(connection, handled) if handled else ()
@@ -111,12 +114,15 @@ class ChunkRunner:
                 connection, rows, owner=self._relay.owner, lease_s=self._lease_s
             )
             crash_points.reach("before_commit")
-        return _Written(chunks, refused, [item for item in results if isinstance(item, Committed)])
+        committed = [item for item in results if isinstance(item, Committed)]
+        return _Written(chunks, refused, committed, duplicates)
 
     def _settle(self, deliveries: Sequence[Delivery], written: _Written) -> None:
         """What follows the commit, in memory."""
         crash_points.reach("after_commit")
         self._count(deliveries, written.refused)
+        if written.duplicates:
+            metrics.DUPLICATES.labels(self._route.group).inc(written.duplicates)
         self._relay.submit(written.chunks)
         for item in written.committed:
             item.do()

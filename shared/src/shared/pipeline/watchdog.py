@@ -51,13 +51,20 @@ class Watchdog:
         self._group = consumer
         self._stalled_after_s = stalled_after_s
         self._seen: dict[TopicPartition, Position] = {}
-        self.problem: str | None = "not joined yet"
+        self._found: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the group from getting on, or None. Joining is told at once, the rest as the
+        last probe found it."""
+        if self._group.consumer() is None:
+            return "not started"
+        return self._found or (None if self._group.joined else "not joined its group yet")
 
     async def run_once(self) -> None:
         """Measure lag and progress once; raises when the broker doesn't answer."""
         consumer = self._group.consumer()
         if consumer is None:
-            self.problem = "not started"
             return
         assigned = consumer.assignment()
         now_s = asyncio.get_running_loop().time()
@@ -66,7 +73,7 @@ class Watchdog:
                 ends = await consumer.end_offsets(list(assigned)) if assigned else {}
                 positions = {place: await consumer.position(place) for place in assigned}
         except Exception as error:
-            self.problem = f"the broker doesn't answer: {type(error).__name__}"
+            self._found = f"the broker doesn't answer: {type(error).__name__}"
             raise
         in_hand = self._group.in_hand()
         for place, handed_out in positions.items():
@@ -82,9 +89,8 @@ class Watchdog:
             del self._seen[gone]
             metrics.LAG.remove(self._group.route.group, gone.topic, str(gone.partition))
         stuck = stalled(self._seen, ends, now_s, self._stalled_after_s)
-        if stuck:
-            self.problem = f"no progress for {self._stalled_after_s:.0f} s on {', '.join(stuck)}"
-        elif not self._group.joined:
-            self.problem = "not joined its group yet"
-        else:
-            self.problem = None
+        self._found = (
+            f"no progress for {self._stalled_after_s:.0f} s on {', '.join(stuck)}"
+            if stuck
+            else None
+        )

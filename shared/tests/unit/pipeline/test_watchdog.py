@@ -124,10 +124,10 @@ async def test_what_keeps_a_group_from_reading_is_said(
     group: FakeGroup, watchdog: Watchdog
 ) -> None:
     assert group.kafka is not None
-    assert watchdog.problem == "not joined yet"
     group.joined = False
-    await watchdog.run_once()
     assert watchdog.problem == "not joined its group yet"
+    group.joined = True
+    assert watchdog.problem is None
     group.kafka.error = KafkaConnectionError()
     with pytest.raises(KafkaConnectionError):
         await watchdog.run_once()

@@ -51,6 +51,24 @@ class Files(NamedTuple):
     expectations: Expectations
 
 
+class Clock:
+    """How long each part of the demo took."""
+
+    def __init__(self) -> None:
+        self._started_s = self._last_s = time.monotonic()
+        self._laps: list[str] = []
+
+    def lap(self, name: str) -> None:
+        """A part is over."""
+        now_s = time.monotonic()
+        self._laps.append(f"{name} {now_s - self._last_s:.0f} s")
+        self._last_s = now_s
+
+    def __str__(self) -> str:
+        whole_s = time.monotonic() - self._started_s
+        return f"{whole_s:.0f} s in all ({', '.join(self._laps)})"
+
+
 def main() -> int:
     """Run the demo; the exit code."""
     parser = argparse.ArgumentParser(prog="local_stack.demo", description=__doc__)
@@ -73,7 +91,7 @@ def main() -> int:
 
 
 def _run(console: Console, state: Path, files: Files) -> int:
-    started_s = time.monotonic()
+    clock = Clock()
     stack = Stack(
         state,
         services=SERVICES,
@@ -86,11 +104,13 @@ def _run(console: Console, state: Path, files: Files) -> int:
     stack.wipe()
     try:
         environment = stack.up()
-        well = asyncio.run(_show(console, environment, files))
+        clock.lap("start")
+        well = asyncio.run(_show(console, environment, files, clock))
     finally:
         stack.down()
+    clock.lap("stop")
     verdict = "[bold green]all as expected[/]" if well else "[bold red]NOT all as expected[/]"
-    console.print(f"{verdict}, {time.monotonic() - started_s:.0f} s in all")
+    console.print(f"{verdict}; {clock}")
     console.print(
         f"logs of this run: {stack.folder.logs}\n"
         "next: `make up` keeps a stack running; `export $(make -s env)` tells its addresses;\n"
@@ -103,18 +123,23 @@ def _run(console: Console, state: Path, files: Files) -> int:
     return 0 if well else 1
 
 
-async def _show(console: Console, environment: Mapping[str, str], files: Files) -> bool:
+async def _show(
+    console: Console, environment: Mapping[str, str], files: Files, clock: Clock
+) -> bool:
     connection = KafkaConnection(
         environment["KAFKA_BOOTSTRAP_SERVERS"], os.environ.get("KAFKA_TOPIC_PREFIX", "")
     )
     dsn = environment["DATABASE_URL"]
     await seed(connection, lambda line: console.print(line, highlight=False))
+    clock.lap("seed")
     await _place(console, connection, files)
+    clock.lap("orders")
     moving = await wait_until_at_rest(dsn, connection, within_s=REST_WITHIN_S)
     if moving:
         console.print(f"after {REST_WITHIN_S:.0f} s the system is still at work: {moving}")
     results = await read_results(connection)
     report = await audit_everything(dsn, connection)
+    clock.lap("rest and audit")
     console.print()
     return print_report(console, results, files.expectations, report)
 

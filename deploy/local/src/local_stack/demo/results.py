@@ -26,8 +26,6 @@ class Outcome(NamedTuple):
     """Empty where it was confirmed."""
     at_ms: int
     """When the event was written to the broker, milliseconds since the epoch."""
-    units: Mapping[str, int]
-    """Of each product, where it was confirmed."""
 
     @property
     def text(self) -> str:
@@ -125,8 +123,7 @@ def _add_event(results: Results, event: Mapping[str, Any], at_ms: int) -> None:
         counts = results.refusals.setdefault(kind_of(event["key"]), Counter())
         counts[f"{event['command']} {event['reason']}"] += 1
     elif event["type"] in OUTCOMES:
-        units = {item["productId"]: item["quantity"] for item in event.get("items", ())}
-        outcome = Outcome(event["status"], event.get("reason", ""), at_ms, units)
+        outcome = Outcome(event["status"], event.get("reason", ""), at_ms)
         first = results.outcomes.setdefault(event["orderId"], outcome)
         if first.text != outcome.text:
             results.contradictory.add(event["orderId"])

@@ -37,9 +37,11 @@ LIMIT :sagas::integer
 FOR UPDATE SKIP LOCKED;
 
 -- name: count_waiting
--- How many sagas wait for a reply, and whether any waits for admission.
+-- How many sagas wait for a reply, and whether any waits for admission. One that can't be read
+-- waits for an operator, and must not make a queue of those after it.
 SELECT (SELECT count(*) FROM saga WHERE waiting) AS waiting,
-       EXISTS (SELECT FROM saga WHERE pending_since IS NOT NULL) AS pending;
+       EXISTS (SELECT FROM saga
+               WHERE pending_since IS NOT NULL AND stuck_since IS NULL) AS pending;
 
 -- name: insert_sagas
 -- New sagas; one that is there already is another instance's.
