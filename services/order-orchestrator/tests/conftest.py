@@ -51,9 +51,7 @@ class Answers:
 
     def done(self, command: Message, effect: Effect = Effect.UNDONE) -> Any:
         """It is done; an undo found something, unless `effect` says otherwise."""
-        key: dict[str, Any] = {
-            name: getattr(command, name) for name in ("command_id", "order_id")
-        }
+        key: dict[str, Any] = {name: getattr(command, name) for name in ("command_id", "order_id")}
         match command:
             case ReserveStock():
                 items = tuple(
@@ -88,9 +86,7 @@ class Answers:
 
     def refused(self, command: Message) -> Any:
         """It did not happen and never will."""
-        key: dict[str, Any] = {
-            name: getattr(command, name) for name in ("command_id", "order_id")
-        }
+        key: dict[str, Any] = {name: getattr(command, name) for name in ("command_id", "order_id")}
         match command:
             case ReserveStock() | CommitStock():
                 return StockRefused(**key, reason=StockRefusal.OUT_OF_STOCK)

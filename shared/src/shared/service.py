@@ -128,6 +128,7 @@ class Service:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._started = False
+        self._probe: asyncpg.Connection[asyncpg.Record] | None = None
 
     def consumer(self, group: str) -> AIOKafkaConsumer | None:
         """The running consumer of a group, None while there is none."""
@@ -250,6 +251,8 @@ class Service:
         await broker.stop()
         for part in self._closing:
             await part.close()
+        if self._probe is not None:
+            self._probe.terminate()
         await self.pool.close()
         self.tracing.shutdown()
         overdue.cancel()
@@ -272,13 +275,15 @@ class Service:
 
     async def _postgres(self) -> str | None:
         # A connection of its own: a pool that is busy is no reason to be taken out of service.
-        connection = await asyncpg.connect(
-            self.settings.database_url.get_secret_value(), timeout=2.0
-        )
+        if self._probe is None or self._probe.is_closed():
+            self._probe = await asyncpg.connect(
+                self.settings.database_url.get_secret_value(), timeout=2.0
+            )
         try:
-            read_only = await connection.fetchval("SHOW transaction_read_only")
-        finally:
-            await connection.close(timeout=1.0)
+            read_only = await self._probe.fetchval("SHOW transaction_read_only", timeout=2.0)
+        except BaseException:
+            self._probe.terminate()
+            raise
         return "the server is read-only" if read_only == "on" else None
 
     async def _kafka(self) -> str | None:

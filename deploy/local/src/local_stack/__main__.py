@@ -14,6 +14,7 @@ from local_stack.folder import StateFolder
 from local_stack.kafka import ADDRESS_VARIABLE
 from local_stack.kafka_jars import PINS, missing_tools, pin_jars
 from local_stack.layout import SERVICES, STEPS, Service, Step, missing_modules
+from local_stack.seed import seed_once
 from local_stack.stack import Stack
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def _add_up_options(command: argparse.ArgumentParser) -> None:
         "--infrastructure", action="store_true", help="Postgres, Valkey and Kafka alone"
     )
     command.add_argument(
+        "--no-seed", action="store_true", help="without the demo's products, users and campaigns"
+    )
+    command.add_argument(
         "--replicas", type=_assignment, action="append", default=[], metavar="SERVICE=N"
     )
     command.add_argument(
@@ -96,7 +100,9 @@ def _up(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise StackError(str(error)) from error
-    stack.up()
+    environment = stack.up()
+    if whole and not arguments.no_seed:
+        seed_once(environment, stack.folder.path / "seeded", _tell)
     print(f"logs: {stack.folder.logs}; addresses: make env; stop: make down")
     return 0
 

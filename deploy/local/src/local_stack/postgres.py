@@ -200,7 +200,7 @@ def binaries() -> Path:
 
 
 def dsn(role: str, password: str, port: int) -> str:
-    return f"postgresql://{role}:{password}@{HOST}:{port}/{DATABASE}"
+    return f"postgresql://{role}:{password}@{HOST}:{port}/{DATABASE}?sslmode=disable"
 
 
 def folder_of_other_user(folder: StateFolder) -> Path:

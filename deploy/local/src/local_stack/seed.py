@@ -15,11 +15,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from local_stack.errors import StackError
 from local_stack.streams import listener, producer
 from shared.contracts.base import Message, message_id
 from shared.contracts.coupon import (
@@ -70,7 +72,7 @@ ANSWERS: Final[Mapping[str, str]] = {
 """Topic of commands -> where they are answered."""
 
 
-class SeedError(Exception):
+class SeedError(StackError):
     """A command of the seed was refused, or nobody answers."""
 
 
@@ -220,6 +222,22 @@ def _judged(answer: Mapping[str, str]) -> str:
     if kind in ("CommandRefused", "CouponRefused"):
         raise SeedError(f"{answer['commandId']}: {reason}: {answer.get('detail', '')}")
     return kind
+
+
+def seed_once(
+    environment: Mapping[str, str], marker: Path, tell: Callable[[str], None] = lambda _: None
+) -> None:
+    """Seed the stack of `environment`, unless `marker` says that it was done. Raises SeedError."""
+    if marker.exists() and marker.read_text(encoding="utf-8") == PREFIX:
+        return
+    connection = KafkaConnection(
+        environment["KAFKA_BOOTSTRAP_SERVERS"], os.environ.get("KAFKA_TOPIC_PREFIX", "")
+    )
+    try:
+        asyncio.run(seed(connection, tell))
+    except (TopicError, KafkaError, OSError) as error:
+        raise SeedError(f"the stack can't be seeded: {type(error).__name__}: {error}") from error
+    marker.write_text(PREFIX, encoding="utf-8")
 
 
 def main() -> int:

@@ -10,11 +10,15 @@ from shared.audit.reading import partitions_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from aiokafka import ConsumerRecord
+
     from shared.kafka.connection import KafkaConnection
 
 LINGER_MS = 2
 BATCH_BYTES = 256 * 1024
 FETCH_WAIT_MS = 50
+QUIET_MS = 300
+"""A topic has been read to its end when nothing more comes for so long."""
 
 
 @asynccontextmanager
@@ -45,6 +49,41 @@ async def listener(
 
     Raises TopicError where a topic is missing.
     """
+    async with _consumer(connection, topics) as client:
+        partitions = client.assignment()
+        await client.seek_to_end(*partitions)
+        for partition in partitions:
+            await client.position(partition)  # the end is looked up now, not at the first fetch
+        yield client
+
+
+async def everything(
+    connection: "KafkaConnection", topics: "Iterable[str]"
+) -> "AsyncIterator[ConsumerRecord[bytes | None, bytes | None]]":
+    """All that lies on `topics`, each partition in its order, until nothing more comes.
+
+    The end that a broker tells is a lower bound only: the one for trying out tells one too low.
+    Raises TopicError where a topic is missing.
+    """
+    async with _consumer(connection, topics) as client:
+        partitions = client.assignment()
+        ends = await client.end_offsets(partitions)
+        await client.seek_to_beginning(*partitions)
+        while True:
+            batches = await client.getmany(timeout_ms=QUIET_MS, max_records=5_000)
+            for records in batches.values():
+                for record in records:
+                    yield record
+            if not batches and all(
+                [await client.position(partition) >= ends[partition] for partition in partitions]
+            ):
+                return
+
+
+@asynccontextmanager
+async def _consumer(
+    connection: "KafkaConnection", topics: "Iterable[str]"
+) -> "AsyncIterator[AIOKafkaConsumer]":
     partitions = await partitions_of(connection, topics)
     client = AIOKafkaConsumer(
         **connection.client_options(),
@@ -55,9 +94,6 @@ async def listener(
     await client.start()
     try:
         client.assign(partitions)
-        await client.seek_to_end(*partitions)
-        for partition in partitions:
-            await client.position(partition)  # the end is looked up now, not at the first fetch
         yield client
     finally:
         await client.stop()

@@ -8,11 +8,13 @@ offsets are committed after the database.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from order_orchestrator.metrics import HORIZON_AGE
 from shared.kafka.topics import admin_client
@@ -50,15 +52,29 @@ class ReadHorizon:
         self._topics = [kafka.named(topic) for topic in topics]
         self._kafka = kafka
         self._now = now
-        self._taken: deque[tuple[datetime, dict[TopicPartition, int]]] = deque(maxlen=SNAPSHOTS)
+        self._open = contextlib.AsyncExitStack()
+        self._admin: AIOKafkaAdminClient | None = None
+        self._taken: deque[tuple[datetime, dict[TopicPartition, int]]] = deque()
         self.read_up_to = NEVER
 
     async def run_once(self, consumer: AIOKafkaConsumer | None) -> None:
         """Look where the topics end and how far the group has come."""
         if consumer is None:
             return
-        async with asyncio.timeout(PROBE_TIMEOUT_S), admin_client(self._kafka) as admin:
-            await self._look(consumer, admin)
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                if self._admin is None:
+                    self._admin = await self._open.enter_async_context(admin_client(self._kafka))
+                await self._look(consumer, self._admin)
+        except Exception:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the connection; the next look opens another."""
+        self._admin = None
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            await asyncio.wait_for(self._open.aclose(), timeout=1.0)
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
         places = [
@@ -67,7 +83,8 @@ class ReadHorizon:
             for partition in sorted(consumer.partitions_for_topic(topic) or ())
         ]
         at = await self._now()
-        if places:
+        # A group that is far behind must still reach a snapshot: old ones stay, new ones wait.
+        if places and len(self._taken) < SNAPSHOTS:
             self._taken.append((at, dict(await consumer.end_offsets(places))))
         # The partitions are named: not every broker answers a request for "all there are".
         found = await admin.list_consumer_group_offsets(

@@ -51,6 +51,7 @@ def compose(settings: Settings) -> Service:
         admission, service.pool, service.work, sagas, settings.admission_interval_s
     )
     for group, horizon in horizons.items():
+        service.closing(horizon)
         look = partial(_look, horizon, service, group)
         service.add_loop(Loop(f"horizon {group}", look, settings.horizon_interval_s))
     service.add_loop(Loop("timers", timers.run_once, settings.timer_interval_s))

@@ -26,7 +26,7 @@ class Settings(ServiceSettings):
     """Further orders are stored as PENDING."""
     admission_interval_s: float = Field(default=0.2, ge=0.01, le=10)
     timer_interval_s: float = Field(default=0.25, ge=0.01, le=10)
-    horizon_interval_s: float = Field(default=0.5, ge=0.05, le=60)
+    horizon_interval_s: float = Field(default=1.0, ge=0.05, le=60)
     parked_keep_s: float = Field(default=86_400.0, ge=1)
     """`PayOrder` and `CancelOrder` wait so long for their `PlaceOrder`."""
 

@@ -201,9 +201,7 @@ async def is_out_of_the_queue(one: Replica) -> None:
     assert (await one.saga("new")).state is SagaState.RESERVING
 
 
-async def test_deadlocks_are_impossible_by_order(
-    replica: MakeReplica, answers: Answers
-) -> None:
+async def test_deadlocks_are_impossible_by_order(replica: MakeReplica, answers: Answers) -> None:
     """F48: chunks of the same orders in inverse order, replies and timers at once."""
     one, two = await replica(), await replica()
     orders = [f"o-{number:02}" for number in range(40)]

@@ -114,3 +114,14 @@ def test_a_reply_that_contradicts_its_command_is_for_an_operator(lead, step):
         assert order.saga.stuck is not None
         assert order.out == [f"{step}:do"]
         assert order.feed(wrong) == Ignored(IgnoreReason.DUPLICATE)
+
+
+def test_f10_a_reply_of_the_wrong_kind_under_the_right_id_is_ignored(lead):
+    order = lead().run_to("hold")
+    for kind in ("done", "refused"):
+        reply = getattr(order, kind)("charge").model_copy(update={"command_id": "o-1:hold:do"})
+        assert order.feed(reply) == Ignored(IgnoreReason.OTHER_STEP)
+    order.leave_in_doubt("hold")
+    reply = order.undone("charge").model_copy(update={"command_id": "o-1:hold:undo"})
+    assert order.feed(reply) == Ignored(IgnoreReason.OTHER_STEP)
+    assert order.out == ["hold:undo", "reserve:undo"]

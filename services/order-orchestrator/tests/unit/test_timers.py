@@ -173,6 +173,13 @@ def test_never_paid_is_undone(lead):
     assert order.events[-1].reason is OutcomeReason.PAYMENT_TIMEOUT
 
 
+def test_a_reading_ahead_of_the_clock_ends_no_order_early(lead):
+    order = lead(later=True).run_to("hold")
+    order.feed(order.done("hold"))
+    order.fire(read_up_to=order.saga.pay_by + timedelta(days=1))
+    assert order.saga.state is SagaState.AWAITING_PAYMENT
+
+
 def test_f18_an_unread_payment_is_waited_for(lead):
     order = lead(later=True).run_to("hold")
     order.feed(order.done("hold"))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.audit import Source, audit
-from shared.contracts.base import Message
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.stock import StockLevel
 from shared.contracts.topics import TOPICS
@@ -24,10 +23,11 @@ from shared.testing.processes import Instance
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
     from pathlib import Path
 
     from local_stack import Environment
+    from shared.contracts.base import Message
     from shared.testing.databases import Database, Template
     from shared.testing.kafka import Record
 
@@ -72,12 +72,9 @@ class Shop:
 
     async def start(self, *numbers: int, **environment: str) -> None:
         """Start these instances, all at once, unless they run."""
-        idle = [
-            one
-            for number in numbers
-            if not (one := self.instance(number, **environment)).is_running
-        ]
-        await asyncio.gather(*(one.start(ready_within_s=60) for one in idle))
+        asked = [self.instance(number, **environment) for number in numbers]
+        idle = [instance for instance in asked if not instance.is_running]
+        await asyncio.gather(*(instance.start(ready_within_s=60) for instance in idle))
 
     async def publish(self, *commands: Message) -> None:
         await self.topics.publish(COMMANDS, commands)
@@ -194,11 +191,13 @@ async def shop(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Puts the end of each instance's log beside the failure of its test."""
     report = yield
     shop = item.funcargs.get("shop") if isinstance(item, pytest.Function) else None
-    if report.when == "call" and report.failed and shop is not None:
+    if report.when == "call" and report.failed and isinstance(shop, Shop):
         for instance in shop.instances.values():
             lines = instance.log().splitlines()[-40:]
             state = "running" if instance.is_running else f"exit code {instance.exit_code}"

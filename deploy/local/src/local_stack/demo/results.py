@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from local_stack.demo.expectations import kind_of
+from local_stack.streams import everything
 from orderctl.order_files import COMMANDS
-from shared.audit.reading import read_to_end
 from shared.contracts.reading import readable_fields
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
@@ -97,16 +97,13 @@ class Timings(NamedTuple):
 async def read_results(connection: KafkaConnection) -> Results:
     """Read everything. Raises TopicError and the broker's errors."""
     results = Results()
-    async for records in read_to_end(connection, [COMMANDS]):
-        for record in records:
-            _add_command(results, readable_fields(record.value or b""), record.timestamp)
-    async for records in read_to_end(connection, [EVENTS]):
-        for record in records:
-            _add_event(results, json.loads(record.value or b"{}"), record.timestamp)
-    async for records in read_to_end(connection, DEAD_LETTERS):
-        for record in records:
-            reason = dict(record.headers).get("dlq-reason", b"").decode()
-            results.dead_letters[connection.plain(record.topic), reason] += 1
+    async for record in everything(connection, [COMMANDS]):
+        _add_command(results, readable_fields(record.value or b""), record.timestamp)
+    async for record in everything(connection, [EVENTS]):
+        _add_event(results, json.loads(record.value or b"{}"), record.timestamp)
+    async for record in everything(connection, DEAD_LETTERS):
+        reason = dict(record.headers).get("dlq-reason", b"").decode()
+        results.dead_letters[connection.plain(record.topic), reason] += 1
     return results
 
 

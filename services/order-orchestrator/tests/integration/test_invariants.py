@@ -1,0 +1,220 @@
+"""The audit finds what is wrong: planted violations for each invariant, and none in sound sagas."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_orchestrator.domain import LEGAL, SagaState
+from order_orchestrator.events import Settle
+from shared.audit import Source, audit
+from shared.contracts.reading import Unreadable
+from shared.database import Queries
+from shared.testing.builders import cancel_order, pay_order, place_order
+
+if TYPE_CHECKING:
+    from shared.database import Connection
+    from shared.testing.databases import Database
+
+    from ..conftest import Answers  # noqa: TID252 - a conftest has no absolute name
+    from .conftest import MakeReplica, Replica
+
+SOURCES = [Source("orders", "order_orchestrator")]
+invariants = Queries("order_orchestrator", "sql/invariants.sql")
+
+
+async def orders_of_every_kind(one: Replica, answers: Answers) -> None:
+    """Each state but `PENDING` at least once, each end by several ways."""
+
+    async def obey(rows: Any, *, until: str = "") -> Any:
+        """Answers all commands but the `do` of the step `until`."""
+        stop = f":{until}:do"
+        while commands := [each for each in one.commands(rows) if stop not in each.command_id]:
+            rows = await one.run(*map(answers.done, commands))
+        return rows
+
+    coupon = {"coupon_id": "WELCOME10"}
+    await obey(await one.run(place_order("confirmed", **coupon)))
+    await obey(await one.run(place_order("plain")))
+    await obey(await one.run(place_order("completing")), until="commit")
+    await obey(await one.run(place_order("reserving")), until="reserve")
+    await obey(await one.run(place_order("holding", **coupon)), until="hold")
+    await obey(await one.run(place_order("charging")), until="charge")
+    await obey(await one.run(place_order("awaiting", pay="later", **coupon)))
+    await obey(await one.run(place_order("paid", pay="later")))
+    await obey(await one.run(pay_order("paid")))
+    await obey(await one.run(place_order("cancelled", pay="later")))
+    await obey(await one.run(cancel_order("cancelled")))
+    await one.run(cancel_order("never-started"))
+    await one.run(place_order("never-started"))
+    for step, order in (("reserve", "no-stock"), ("hold", "no-coupon"), ("charge", "no-money")):
+        rows = await obey(await one.run(place_order(order, **coupon)), until=step)
+        (command,) = one.commands(rows)
+        rows = await one.run(answers.refused(command))
+        await obey(rows)
+    rows = await obey(await one.run(place_order("compensating", **coupon)), until="charge")
+    await one.run(answers.refused(one.commands(rows)[0]))
+    (reserve,) = one.commands(await one.run(place_order("stuck")))
+    await one.dead_letter(reserve)
+    await one.run(
+        Unreadable("invalid", "items: none", "PlaceOrder", order_id="invalid", user_id="user_1")
+    )
+
+
+async def test_what_the_orchestrator_does_is_sound(
+    database: Database, replica: MakeReplica, answers: Answers
+) -> None:
+    one = await replica()
+    await orders_of_every_kind(one, answers)
+    states = await one.value("SELECT array_agg(DISTINCT state) FROM saga")
+    assert set(states) == {state.value for state in SagaState} - {"PENDING"}
+    (await audit(database.operator_dsn, SOURCES, only_always=True)).require()
+
+
+async def test_at_rest_what_is_under_way_is_a_violation(
+    database: Database, replica: MakeReplica, answers: Answers
+) -> None:
+    one = await replica()
+    await orders_of_every_kind(one, answers)
+    report = await audit(database.operator_dsn, SOURCES)
+    found = {check.name: check.violations for check in report.violations}
+    open_ones = {row["order_id"] for row in found.pop("sagas_have_ended")}
+    assert open_ones == {
+        "completing", "reserving", "holding", "charging", "compensating", "stuck",
+    }  # fmt: skip
+    assert set(found) == {"outbox_is_published"}  # nobody publishes here
+
+
+def _step(step: str, status: str, order: str) -> str:
+    return (
+        "UPDATE saga SET progress = jsonb_set(progress::jsonb,"
+        f" '{{steps,{step}}}', '\"{status}\"')::json WHERE order_id = '{order}'"
+    )
+
+
+PLANTED = {
+    "history_is_gapless": {
+        "a row is missing": "DELETE FROM saga_history WHERE order_id = 'reserving'",
+        "a row too many": "INSERT INTO saga_history VALUES"
+        " ('charging', 3, 'CHARGING', 'test', now())",
+        "a version is left out": "UPDATE saga_history SET version = version + 1"
+        " WHERE order_id = 'reserving'",
+        "another state": "UPDATE saga_history SET state = 'HOLDING'"
+        " WHERE order_id = 'charging' AND version = 2",
+        "a saga is gone": "DELETE FROM saga WHERE order_id = 'holding'",
+    },
+    "history_is_legal": {
+        "it began at its end": "UPDATE saga_history SET state = 'CHARGING'"
+        " WHERE order_id = 'charging' AND version = 1",
+    },
+    "steps_fit_their_state": {
+        "done, and rejected": _step("reserve", "done", "no-money"),
+        "unanswered, and cancelled": _step("reserve", "sent", "cancelled"),
+        "the undo unanswered, and rejected": _step("hold", "undoing", "no-money"),
+        "unanswered, and compensating": _step("charge", "sent", "compensating"),
+        "unanswered, and confirmed": _step("commit", "sent", "confirmed"),
+        "undone, and confirmed": _step("reserve", "undone", "confirmed"),
+        "unpaid, and past the pivot": _step("charge", "sent", "completing"),
+        "refused, and going on": _step("reserve", "refused", "charging"),
+        "charged, and awaiting payment": _step("charge", "sent", "awaiting"),
+    },
+    "confirmed_sagas_did_every_step": {
+        "never charged": "UPDATE saga SET progress = (progress::jsonb #- '{steps,charge}')::json"
+        " WHERE order_id = 'confirmed'",
+    },
+    "outcomes_are_told_once": {
+        "told too early": "UPDATE saga SET told_version = told_version - 1"
+        " WHERE order_id = 'confirmed'",
+        "told, and not ended": "UPDATE saga SET told_version = 1, told_at = '2020-01-01'"
+        " WHERE order_id = 'reserving'",
+    },
+    "outcomes_were_written": {
+        "never said": "DELETE FROM outbox WHERE message_id = 'confirmed:OrderConfirmed'",
+        "another was said": "UPDATE outbox SET message_type = 'OrderRejected'"
+        " WHERE message_id = 'confirmed:OrderConfirmed'",
+        "said of an order that goes on": "UPDATE outbox SET message_type = 'OrderConfirmed'"
+        " WHERE message_id = 'charging:OrderAccepted'",
+        "two were said": "UPDATE outbox SET message_type = 'OrderCancelled'"
+        " WHERE message_id = 'confirmed:OrderAccepted'",
+        "said of an order that is not there": "UPDATE outbox SET key = 'nobody'"
+        " WHERE message_id = 'confirmed:OrderConfirmed';"
+        " UPDATE saga SET told_at = '2020-01-01' WHERE order_id = 'confirmed'",
+    },
+    "nothing_is_forgotten": {
+        "no timer, and no operator": "UPDATE saga SET timer_at = NULL WHERE order_id = 'awaiting'",
+        "a late undo without a timer": _step("charge", "undoing_late", "no-money")
+        + "; UPDATE saga SET waiting = true WHERE order_id = 'no-money'",
+    },
+    "waiting_is_counted": {
+        "counted for ever": "UPDATE saga SET waiting = true WHERE order_id = 'confirmed'",
+        "not counted": "UPDATE saga SET waiting = false WHERE order_id = 'reserving'",
+    },
+    "parked_commands_have_no_order": {
+        "parked, though the order is there": "INSERT INTO parked_command"
+        " (order_id, command_type, command_id, body, traceparent)"
+        " VALUES ('awaiting', 'PayOrder', 'awaiting:pay', '{}', '')",
+    },
+}
+"""Invariant -> what violates it and no other, and how to do it."""
+
+
+async def test_each_planted_violation_is_found_by_its_invariant_and_no_other(
+    database: Database, replica: MakeReplica, answers: Answers
+) -> None:
+    await orders_of_every_kind(await replica(), answers)
+    assert {query.name for query in invariants} == {*PLANTED, "sagas_have_ended"}
+    async with database.connection() as connection:
+        await connection.execute("SET search_path = orders")
+        for name, faults in PLANTED.items():
+            for fault, how in faults.items():
+                transaction = connection.transaction()
+                await transaction.start()
+                await connection.execute(how)
+                found = {
+                    query.name
+                    for query in invariants
+                    if query.name != "sagas_have_ended" and await query.rows(connection)
+                }
+                assert found == {name}, fault
+                await transaction.rollback()
+
+
+async def test_the_legal_changes_are_those_of_the_engine(database: Database) -> None:
+    """Every pair of states is planted; the query finds exactly those that `LEGAL` lacks."""
+    states = [state.value for state in SagaState]
+    pairs = [*itertools.product(states, states), *((None, state) for state in states)]
+    legal = {(before, after) for before, after in LEGAL} | {(state, state) for state in states}
+    async with database.connection("orders") as connection:
+        for number, (before, after) in enumerate(pairs):
+            path = [after] if before is None else [before, after]
+            await connection.executemany(
+                "INSERT INTO saga_history VALUES ($1, $2, $3, 'test', now())",
+                [(f"o-{number}", version, state) for version, state in enumerate(path, 1)],
+            )
+        rows = await invariants.history_is_legal.rows(connection)
+    found = {(row["before"].replace("nothing", "") or None, row["state"]) for row in rows}
+    first = {(None, state) for state in states}  # each pair's first row is planted, too
+    assert found - first == set(pairs) - first - legal
+    assert found & first == first - legal
+
+
+@pytest.mark.usefixtures("sound")
+async def test_an_operators_settlement_is_sound(replica: MakeReplica, answers: Answers) -> None:
+    """Steps that were written off are neither done nor undone."""
+    one = await replica()
+    (reserve,) = one.commands(await one.run(place_order("o-1")))
+    (charge,) = one.commands(await one.run(answers.done(reserve)))
+    (release,) = one.commands(await one.run(answers.refused(charge)))
+    await one.dead_letter(release)
+
+    async def settle(connection: Connection) -> tuple[None, Any]:
+        store = one.sagas.store(connection)
+        chunk = await one.sagas.load(store, ["o-1"])
+        chunk.apply(chunk.loaded["o-1"], Settle("ann", SagaState.REJECTED, "units written off"))
+        return None, await chunk.save(store)
+
+    await one.work.run(settle)
+    saga = await one.saga("o-1")
+    assert (saga.state, saga.steps[0]) == ("REJECTED", "settled")
