@@ -20,7 +20,7 @@ import fcntl
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -229,7 +229,7 @@ def _is_security(name: str) -> bool:
     return name.startswith(("KAFKA_SECURITY_", "KAFKA_SASL_"))
 
 
-def _kafka_security() -> dict[str, str]:
+def _kafka_security() -> dict[str, Any]:
     fields = ("security_protocol", "sasl_mechanism", "sasl_username", "sasl_password")
     found = {field: os.environ.get(f"KAFKA_{field.upper()}") for field in fields}
     return {field: value for field, value in found.items() if value}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent
-CHANCE = random.Random(1)  # the same file every time
+CHANCE = random.Random()
 PAID, RUSH = "CONFIRMED", RUSH_PRODUCTS * RUSH_UNITS * 2
 
 Story = list[str]
@@ -249,6 +249,11 @@ def expectations() -> dict[str, Any]:
     return {"kinds": KINDS, "deadLetters": DEAD_LETTERS}
 
 
-if __name__ == "__main__":
+def write() -> None:
+    CHANCE.seed(1)  # the same files every time
     (FOLDER / "orders.jsonl").write_text("".join(text + "\n" for text in orders()))
     (FOLDER / "expectations.json").write_text(json.dumps(expectations(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write()

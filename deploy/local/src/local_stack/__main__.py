@@ -14,7 +14,6 @@ from local_stack.folder import StateFolder
 from local_stack.kafka import ADDRESS_VARIABLE
 from local_stack.kafka_jars import PINS, missing_tools, pin_jars
 from local_stack.layout import SERVICES, STEPS, Service, Step, missing_modules
-from local_stack.seed import seed_once
 from local_stack.stack import Stack
 
 if TYPE_CHECKING:
@@ -102,6 +101,8 @@ def _up(arguments: argparse.Namespace) -> int:
         raise StackError(str(error)) from error
     environment = stack.up()
     if whole and not arguments.no_seed:
+        from local_stack.seed import seed_once  # the supervisor, which starts here too, needs none
+
         seed_once(environment, stack.folder.path / "seeded", _tell)
     print(f"logs: {stack.folder.logs}; addresses: make env; stop: make down")
     return 0

@@ -1,14 +1,21 @@
-"""Reading the dead letters of internal topics: which order's step will get no answer."""
+"""Dead letters: which step will get no answer, and which messages no saga can take."""
 
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import ValidationError
 
 from shared.contracts.base import DerivedId, Id, Message
 from shared.contracts.reading import MAX_BYTES, MAX_DEPTH, Reader, Unreadable, deeper_than
+from shared.pipeline import Refusal
+
+if TYPE_CHECKING:
+    from shared.pipeline import Delivery
+
+UNREADABLE_SAGA: Final = "unreadable_saga"
+OTHER_ORDER: Final = "other_order"
 
 
 class DeadLetteredStep(Message):
@@ -36,3 +43,17 @@ class DeadLetterReader(Reader):
             return DeadLetteredStep(command_id=fields["commandId"], order_id=fields["orderId"])
         except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
             return none
+
+
+def set_aside(delivery: Delivery, reason: str) -> Refusal:
+    """A message to a saga whose row can't be read. That the row is set aside is committed with
+    the dead letter, which an exception would undo."""
+    detail = "the order's saga can't be read; replay this once it is mended"
+    return Refusal(delivery.received, reason, detail, delivery.message)
+
+
+def of_another_order(delivery: Delivery) -> Refusal:
+    """A reply to one order's command under another order's id. Were it remembered, the true
+    reply to that command would be refused as the misuse of its id."""
+    detail = f"the reply to {delivery.message_id} names another order"
+    return Refusal(delivery.received, OTHER_ORDER, detail, delivery.message)

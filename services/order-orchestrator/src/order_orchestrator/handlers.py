@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from order_orchestrator.dead_letters import DeadLetteredStep
+from order_orchestrator.dead_letters import (
+    UNREADABLE_SAGA,
+    DeadLetteredStep,
+    of_another_order,
+    set_aside,
+)
 from order_orchestrator.domain import Saga, waits_for_reply
-from order_orchestrator.events import Refused, StepDeadLettered
+from order_orchestrator.events import IgnoreReason, Refused, StepDeadLettered
 from order_orchestrator.intake import Arrival, accept, reject_unreadable
 from order_orchestrator.metrics import IGNORED, REFUSED
 from order_orchestrator.outcomes import outcome_event
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from shared.database import Connection
 
 UNKNOWN_ORDER = "unknown_order"
-UNREADABLE_SAGA = "unreadable_saga"
 
 
 class OrderCommands:
@@ -56,7 +60,7 @@ class OrderCommands:
         refusals: list[Refusal] = []
         for delivery in deliveries:
             if _order_id(delivery) in store.unreadable:
-                refusals.append(_set_aside(delivery, CommandRefusal.TEMPORARILY_UNAVAILABLE))
+                refusals.append(set_aside(delivery, CommandRefusal.TEMPORARILY_UNAVAILABLE))
                 continue
             match delivery.message:
                 case PlaceOrder() as place:
@@ -144,7 +148,11 @@ class Replies:
         refusals: list[Refusal] = []
         for delivery in deliveries:
             if _order_id(delivery) in store.unreadable:
-                refusals.append(_set_aside(delivery, UNREADABLE_SAGA))
+                refusals.append(set_aside(delivery, UNREADABLE_SAGA))
+                continue
+            if not delivery.message_id.startswith(f"{_order_id(delivery)}:"):
+                IGNORED.labels(IgnoreReason.OTHER_ORDER).inc()
+                refusals.append(of_another_order(delivery))
                 continue
             saga = chunk.get(_order_id(delivery))
             if saga is None:
@@ -276,17 +284,6 @@ def _place_again(chunk: SagaChunk, saga: Saga, delivery: Delivery) -> Refusal | 
     if outcome is not None:
         chunk.say(saga.order.order_id, outcome, delivery.traceparent)
     return None
-
-
-def _set_aside(delivery: Delivery, reason: str) -> Refusal:
-    """A message to a saga whose row can't be read. That the row is set aside is committed with
-    the dead letter, which an exception would undo."""
-    return Refusal(
-        delivery.received,
-        reason,
-        f"the saga of order {_order_id(delivery)} can't be read; replay this once it is mended",
-        delivery.message,
-    )
 
 
 def _order_id(delivery: Delivery) -> str:

@@ -77,14 +77,17 @@ class ReadHorizon:
             await asyncio.wait_for(self._open.aclose(), timeout=1.0)
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
+        partitions = {topic: consumer.partitions_for_topic(topic) for topic in self._topics}
+        if not all(partitions.values()):
+            return  # metadata leaves out a topic without a leader: what lies there isn't known
         places = [
             TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in sorted(consumer.partitions_for_topic(topic) or ())
+            for topic, numbers in partitions.items()
+            for partition in sorted(numbers or ())
         ]
         at = await self._now()
         # A group that is far behind must still reach a snapshot: old ones stay, new ones wait.
-        if places and len(self._taken) < SNAPSHOTS:
+        if len(self._taken) < SNAPSHOTS:
             self._taken.append((at, dict(await consumer.end_offsets(places))))
         # The partitions are named: not every broker answers a request for "all there are".
         found = await admin.list_consumer_group_offsets(

@@ -203,11 +203,12 @@ def test_a_total_of_0_paid_later_still_waits_for_the_word(lead):
     assert order.sent(order.pay()) == ["use:do", "commit:do"]
 
 
-def test_price_changed_is_found_before_the_charge(lead):
+@pytest.mark.parametrize("change", [-1, 1])
+def test_price_changed_is_found_before_the_charge(lead, change):
     for coupon, expected in ((True, 2_700), (False, 3_000)):
         fits = lead(coupon=coupon, expected_total=expected).run_to("charge")
         assert fits.saga.state is SagaState.CHARGING
-        order = lead(coupon=coupon, expected_total=expected + 1)
+        order = lead(coupon=coupon, expected_total=expected + change)
         while order.saga.state is not SagaState.COMPENSATING:
             order.feed(order.done(order.out[0].partition(":")[0]))
         assert order.out == (UNDO["hold"] if coupon else UNDO["reserve"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_orchestrator.domain import Limits, SagaState, waits_for_reply
-from order_orchestrator.events import Ignored, IgnoreReason, Start, TimerFired
+from order_orchestrator.events import Ignored, IgnoreReason, Start, StepDeadLettered, TimerFired
 from order_orchestrator.saga import owed
 from order_orchestrator.timing import spread, wake_at
 from shared.contracts.order_parts import OutcomeReason
@@ -171,6 +171,14 @@ def test_never_paid_is_undone(lead):
     assert order.out == ["hold:undo", "reserve:undo"]
     order.undo_all()
     assert order.events[-1].reason is OutcomeReason.PAYMENT_TIMEOUT
+
+
+def test_a_payment_awaited_after_a_dead_letter_still_has_its_end(lead):
+    order = lead(later=True).run_to("hold")
+    order.feed(StepDeadLettered("o-1:hold:do", "bug"))
+    assert order.saga.timer_at is None
+    order.feed(order.done("hold"))
+    assert order.saga.timer_at == order.saga.pay_by + LIMITS.reading_grace
 
 
 def test_a_reading_ahead_of_the_clock_ends_no_order_early(lead):

@@ -13,40 +13,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, assert_never
 
-from shared.contracts.base import MAX_TOTAL
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import LineDetail, PricedLine
-from shared.contracts.refusals import CommandRefusal
 from shared.contracts.stock import (
-    AdjustStock,
     CommitStock,
-    ProductPut,
-    PutProduct,
     ReleaseStock,
     ReserveStock,
-    SetStockStrategy,
-    StockAdjusted,
     StockCommitted,
     StockRefusal,
     StockRefused,
     StockReleased,
     StockReserved,
     StockStrategy,
-    StockStrategySet,
     WhenRedisDown,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-AVAILABLE_STRATEGIES: Final = frozenset({StockStrategy.OPTIMISTIC})
+    from collections.abc import Iterable, Mapping
 
 SagaCommand: TypeAlias = ReserveStock | CommitStock | ReleaseStock
 SagaReply: TypeAlias = StockReserved | StockRefused | StockCommitted | StockReleased
-AdminCommand: TypeAlias = PutProduct | AdjustStock | SetStockStrategy
-AdminEvent: TypeAlias = ProductPut | StockAdjusted | StockStrategySet
+_Row = TypeVar("_Row")
 
 
 class ReservationState(StrEnum):
@@ -121,12 +110,14 @@ class Movement:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An operator's command that can't be obeyed, and what to do instead."""
+def new_rows(rows: Mapping[str, _Row], loaded: Mapping[str, _Row]) -> list[_Row]:
+    """What wasn't there when the chunk was loaded, in key order."""
+    return [rows[key] for key in sorted(rows.keys() - loaded.keys())]
 
-    reason: CommandRefusal
-    detail: str
+
+def changed_rows(rows: Mapping[str, _Row], loaded: Mapping[str, _Row]) -> list[_Row]:
+    """What was loaded and is another record by now, in key order."""
+    return [rows[key] for key in sorted(loaded) if rows[key] is not loaded[key]]
 
 
 class Fold:
@@ -155,53 +146,20 @@ class Fold:
             case _:
                 assert_never(command)
 
-    def administer(self, command: AdminCommand) -> AdminEvent | Refused:
-        """Decide an operator's command."""
-        match command:
-            case PutProduct():
-                return self._put(command)
-            case AdjustStock():
-                return self._adjust(command)
-            case SetStockStrategy():
-                return self._set_strategy(command)
-            case _:
-                assert_never(command)
-
     @property
     def changed_products(self) -> list[Product]:
         """Products that were loaded and changed, in key order."""
-        return [
-            product
-            for key, product in sorted(self._products.items())
-            if key in self._loaded_products and product is not self._loaded_products[key]
-        ]
-
-    @property
-    def new_products(self) -> list[Product]:
-        """Products that weren't there, in key order."""
-        return [
-            product
-            for key, product in sorted(self._products.items())
-            if key not in self._loaded_products
-        ]
+        return changed_rows(self._products, self._loaded_products)
 
     @property
     def new_reservations(self) -> list[Reservation]:
         """Orders decided for the first time, in key order."""
-        return [
-            row
-            for key, row in sorted(self._reservations.items())
-            if key not in self._loaded_reservations
-        ]
+        return new_rows(self._reservations, self._loaded_reservations)
 
     @property
     def changed_reservations(self) -> list[Reservation]:
         """Orders that were loaded and changed, in key order."""
-        return [
-            row
-            for key, row in sorted(self._reservations.items())
-            if key in self._loaded_reservations and row is not self._loaded_reservations[key]
-        ]
+        return changed_rows(self._reservations, self._loaded_reservations)
 
     def _reserve(self, command: ReserveStock) -> StockReserved | StockRefused:
         reservation = self._reservations.get(command.order_id)
@@ -253,10 +211,13 @@ class Fold:
 
     def _commit(self, command: CommitStock) -> StockCommitted | StockRefused:
         reservation = self._reservations.get(command.order_id)
-        if reservation is None or reservation.state not in (
-            ReservationState.RESERVED,
-            ReservationState.COMMITTED,
-        ):
+        if reservation is None:
+            # a refusal must stay true when the reservation comes late
+            reservation = Reservation(
+                command.order_id, ReservationState.REFUSED, refusal=StockRefusal.NOT_RESERVED
+            )
+            self._reservations[command.order_id] = reservation
+        if reservation.state not in (ReservationState.RESERVED, ReservationState.COMMITTED):
             return StockRefused(
                 command_id=command.command_id,
                 order_id=command.order_id,
@@ -294,95 +255,6 @@ class Fold:
             command_id=command.command_id, order_id=command.order_id, effect=effect
         )
 
-    def _put(self, command: PutProduct) -> ProductPut | Refused:
-        if command.strategy not in AVAILABLE_STRATEGIES:
-            return _strategy_unavailable(command.strategy)
-        if command.currency != self._currency:
-            return Refused(
-                CommandRefusal.CURRENCY_MISMATCH,
-                f"prices are in {self._currency} here, not in {command.currency}",
-            )
-        product = self._products.get(command.product_id)
-        if product is None:
-            product = Product(
-                command.product_id, command.name, command.price, command.currency,
-                command.strategy, command.when_redis_down, command.max_per_order,
-                available=command.quantity, reserved=0, sold=0, received=command.quantity,
-                version=1,
-            )  # fmt: skip
-            if command.quantity:
-                self.movements.append(
-                    Movement(
-                        command.command_id, command.product_id, MovementKind.RECEIVED,
-                        command.quantity,
-                    )
-                )  # fmt: skip
-        else:
-            product = replace(
-                product,
-                name=command.name,
-                price=command.price,
-                strategy=command.strategy,
-                when_redis_down=command.when_redis_down,
-                max_per_order=command.max_per_order,
-                version=product.version + 1,
-            )
-        self._products[command.product_id] = product
-        return ProductPut(
-            command_id=command.command_id,
-            product_id=product.product_id,
-            name=product.name,
-            price=product.price,
-            currency=product.currency,
-            strategy=product.strategy,
-            received=product.received,
-        )
-
-    def _adjust(self, command: AdjustStock) -> StockAdjusted | Refused:
-        product = self._products.get(command.product_id)
-        if product is None:
-            return _unknown(command.product_id)
-        if product.available + command.delta < 0:
-            return Refused(
-                CommandRefusal.INSUFFICIENT_STOCK,
-                f"{product.available} units of {product.product_id} are available;"
-                f" {-command.delta} can't be written off",
-            )
-        if product.received + command.delta > MAX_TOTAL:
-            return Refused(
-                CommandRefusal.LIMIT_EXCEEDED,
-                f"{product.product_id} would have received more than {MAX_TOTAL} units",
-            )
-        product = product.moved(available=command.delta, received=command.delta)
-        self._products[product.product_id] = product
-        self.movements.append(
-            Movement(
-                command.command_id, product.product_id, MovementKind.ADJUSTED, command.delta,
-                command.reason,
-            )
-        )  # fmt: skip
-        return StockAdjusted(
-            command_id=command.command_id,
-            product_id=product.product_id,
-            delta=command.delta,
-            available=product.available,
-        )
-
-    def _set_strategy(self, command: SetStockStrategy) -> StockStrategySet | Refused:
-        product = self._products.get(command.product_id)
-        if product is None:
-            return _unknown(command.product_id)
-        if command.strategy not in AVAILABLE_STRATEGIES:
-            return _strategy_unavailable(command.strategy)
-        self._products[product.product_id] = replace(
-            product, strategy=command.strategy, version=product.version + 1
-        )
-        return StockStrategySet(
-            command_id=command.command_id,
-            product_id=product.product_id,
-            strategy=command.strategy,
-        )
-
     def _end(self, reservation: Reservation, state: ReservationState) -> None:
         self._reservations[reservation.order_id] = replace(reservation, state=state)
 
@@ -417,17 +289,3 @@ def _verdict(
 
 def _detail(product_id: str, requested: int, available: int) -> LineDetail:
     return LineDetail(product_id=product_id, requested=requested, available=available)
-
-
-def _unknown(product_id: str) -> Refused:
-    return Refused(
-        CommandRefusal.UNKNOWN_PRODUCT, f"there is no product {product_id}; put it first"
-    )
-
-
-def _strategy_unavailable(strategy: StockStrategy) -> Refused:
-    known = ", ".join(sorted(AVAILABLE_STRATEGIES))
-    return Refused(
-        CommandRefusal.STRATEGY_UNAVAILABLE,
-        f"the strategy {strategy} isn't available in this version; use one of: {known}",
-    )

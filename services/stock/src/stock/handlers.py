@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, cast
 
 from shared import crash_points
 from shared.contracts.base import message_id
-from shared.contracts.stock import ReserveStock
-from shared.pipeline import Delivery, Outgoing, Refusal
-from stock.domain import Fold, Refused, ReservationState
+from shared.contracts.stock import ReserveStock, StockRefused
+from shared.pipeline import Committed, Delivery, Outgoing, Refusal
+from stock.catalogue import CatalogueFold, Refused
+from stock.domain import Fold, ReservationState
 from stock.metrics import CONFLICTS, REFUSALS
 from stock.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from shared.contracts.base import Message
     from shared.database import Connection
-    from stock.domain import AdminCommand, Product, Reservation, SagaCommand
+    from stock.catalogue import AdminCommand
+    from stock.domain import Product, Reservation, SagaCommand, SagaReply
 
 REPLIES = "stock.replies.v1"
 EVENTS = "stock.events.v1"
@@ -41,7 +42,7 @@ class SagaCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each."""
         store = Store(connection)
         commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
@@ -65,18 +66,17 @@ class SagaCommands:
             self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
 
         await _save(store, fold)
-        for reply in replies:
-            if reply.type == "StockRefused":
-                REFUSALS.labels(getattr(reply, "reason")).inc()  # noqa: B009 - told by its type
-        return [
-            Outgoing(
-                REPLIES,
-                delivery.message.order_id,  # type: ignore[attr-defined]
-                reply,
-                message_id(reply),
-                delivery.traceparent,
-            )
+        refused = [
+            reply.reason
             for delivery, reply in zip(deliveries, replies, strict=True)
+            if isinstance(reply, StockRefused) and not delivery.duplicate
+        ]
+        return [
+            *(
+                Outgoing(REPLIES, reply.order_id, reply, message_id(reply), delivery.traceparent)
+                for delivery, reply in zip(deliveries, replies, strict=True)
+            ),
+            Committed.count(REFUSALS, refused),
         ]
 
     def _fold(
@@ -84,7 +84,7 @@ class SagaCommands:
         commands: Sequence[SagaCommand],
         products: Sequence[Product],
         reservations: Sequence[Reservation],
-    ) -> tuple[Fold, list[Message]]:
+    ) -> tuple[Fold, list[SagaReply]]:
         fold = Fold(products, reservations, self._currency)
         return fold, [fold.apply(command) for command in commands]
 
@@ -103,10 +103,10 @@ class AdminCommands:
         store = Store(connection)
         commands = [cast("AdminCommand", delivery.message) for delivery in deliveries]
         products = await store.lock_products(sorted({command.product_id for command in commands}))
-        fold = Fold(products, (), self._currency)
+        fold = CatalogueFold(products, self._currency)
         results: list[Outgoing | Refusal] = []
         for delivery, command in zip(deliveries, commands, strict=True):
-            event = fold.administer(command)
+            event = fold.apply(command)
             if isinstance(event, Refused):
                 results.append(
                     Refusal(delivery.received, event.reason, event.detail, delivery.message)
@@ -117,22 +117,24 @@ class AdminCommands:
                         EVENTS, command.product_id, event, message_id(event), delivery.traceparent
                     )
                 )
-        await _save(store, fold)
-        if fold.changed_products:
-            await store.update_catalogue(fold.changed_products)
+        if new := fold.new_products:
+            await store.insert_products(new)
+        if changed := fold.changed_products:
+            await store.update_counters(changed)
+            await store.update_catalogue(changed)
+        if fold.movements:
+            await store.insert_movements(fold.movements)
         return results
 
 
 async def _save(store: Store, fold: Fold) -> None:
     """Write what the fold changed, table by table in the one order that all chunks keep."""
-    if fold.new_reservations:
-        await store.insert_reservations(fold.new_reservations)
-    if fold.changed_reservations:
-        await store.update_reservations(fold.changed_reservations)
-    if fold.new_products:
-        await store.insert_products(fold.new_products)
-    if fold.changed_products:
-        await store.update_counters(fold.changed_products)
+    if new := fold.new_reservations:
+        await store.insert_reservations(new)
+    if changed := fold.changed_reservations:
+        await store.update_reservations(changed)
+    if moved := fold.changed_products:
+        await store.update_counters(moved)
     if fold.movements:
         await store.insert_movements(fold.movements)
 

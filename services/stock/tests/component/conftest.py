@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,6 +128,28 @@ class Shop:
             )
         assert row is not None
         return tuple(row)
+
+    @asynccontextmanager
+    async def lock_held(self, product_id: str) -> AsyncIterator[None]:
+        """The product's row is locked by somebody else, as long as it takes."""
+        async with self.database.connection() as admin, admin.transaction():
+            await admin.execute(
+                "SELECT FROM stock.product WHERE product_id = $1 FOR UPDATE", product_id
+            )
+            yield
+
+    async def waits_for_lock(self, number: int = 0) -> None:
+        """Returns once a statement of this instance waits for a lock: it is in mid-chunk."""
+        async with self.database.connection() as admin:
+            await eventually(
+                lambda: admin.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+                    " AND application_name = $2 AND wait_event_type = 'Lock'",
+                    self.database.name,
+                    f"stock-{number}",
+                ),
+                describe=f"stock-{number} waits for a lock",
+            )
 
     async def rest(self, *, within_s: float = 60.0) -> None:
         """Wait until nothing lies before the groups, and nothing in the outbox."""

@@ -20,7 +20,8 @@ from shared.contracts.stock import (
     StockStrategySet,
     WhenRedisDown,
 )
-from stock.domain import AVAILABLE_STRATEGIES, AdminCommand, Fold, MovementKind, Product, Refused
+from stock.catalogue import AVAILABLE_STRATEGIES, AdminCommand, CatalogueFold, Refused
+from stock.domain import MovementKind, Product
 
 OTHER_STRATEGIES = sorted(set(StockStrategy) - AVAILABLE_STRATEGIES)
 
@@ -50,8 +51,8 @@ def choose(strategy: StockStrategy) -> SetStockStrategy:
 
 
 def test_a_new_product_receives_its_quantity() -> None:
-    fold = Fold((), (), "KRW")
-    event = fold.administer(put())
+    fold = CatalogueFold((), "KRW")
+    event = fold.apply(put())
     assert isinstance(event, ProductPut)
     assert event.received == 7
     (new,) = fold.new_products
@@ -61,14 +62,14 @@ def test_a_new_product_receives_its_quantity() -> None:
 
 
 def test_a_new_product_without_units_moves_nothing() -> None:
-    fold = Fold((), (), "KRW")
-    assert isinstance(fold.administer(put(quantity=0)), ProductPut)
+    fold = CatalogueFold((), "KRW")
+    assert isinstance(fold.apply(put(quantity=0)), ProductPut)
     assert fold.movements == []
 
 
 def test_a_known_product_keeps_its_units() -> None:
-    fold = Fold([product()], (), "KRW")
-    event = fold.administer(put(max_per_order=2))
+    fold = CatalogueFold([product()], "KRW")
+    event = fold.apply(put(max_per_order=2))
     assert isinstance(event, ProductPut)
     assert (event.name, event.price, event.received) == ("Desk lamp", 250, 5)
     (changed,) = fold.changed_products
@@ -79,10 +80,10 @@ def test_a_known_product_keeps_its_units() -> None:
 
 @given(st.lists(st.integers(-20, 20).filter(bool), max_size=20))
 def test_adjustments_never_take_more_than_is_available(deltas: list[int]) -> None:
-    fold = Fold([product(available=5, received=9)], (), "KRW")
+    fold = CatalogueFold([product(available=5, received=9)], "KRW")
     available = 5
     for delta in deltas:
-        event = fold.administer(adjust(delta))
+        event = fold.apply(adjust(delta))
         if available + delta < 0:
             assert isinstance(event, Refused)
             assert event.reason is CommandRefusal.INSUFFICIENT_STOCK
@@ -119,8 +120,8 @@ def refusals() -> list[tuple[str, list[Product], AdminCommand, CommandRefusal]]:
 def test_a_refused_command_changes_nothing(
     products: list[Product], command: AdminCommand, reason: CommandRefusal
 ) -> None:
-    fold = Fold(products, (), "KRW")
-    event = fold.administer(command)
+    fold = CatalogueFold(products, "KRW")
+    event = fold.apply(command)
     assert isinstance(event, Refused)
     assert event.reason is reason
     assert event.detail
@@ -128,6 +129,6 @@ def test_a_refused_command_changes_nothing(
 
 
 def test_a_strategy_is_set() -> None:
-    fold = Fold([product()], (), "KRW")
-    assert isinstance(fold.administer(choose(StockStrategy.OPTIMISTIC)), StockStrategySet)
+    fold = CatalogueFold([product()], "KRW")
+    assert isinstance(fold.apply(choose(StockStrategy.OPTIMISTIC)), StockStrategySet)
     assert fold.changed_products[0].version == 4

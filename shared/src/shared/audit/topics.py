@@ -74,9 +74,9 @@ async def audit_topics(
 ) -> Report:
     """Checks lag and lost messages of `groups`, and the outcome of every order.
 
-    `dsn` is the operator's. All of it holds at rest only, and reads every record of the topics:
-    some 20 s for a million. Raises TopicError where a topic is missing, and the errors of broker
-    and database where they can't be reached.
+    `dsn` is the operator's. All of it holds at rest only. Every record of the topics is read, at
+    some 70 µs each on a busy machine. Raises TopicError where a topic is missing, and the errors
+    of broker and database where they can't be reached.
     """
     checks = []
     database = await asyncpg.connect(dsn, server_settings={"application_name": "audit"})

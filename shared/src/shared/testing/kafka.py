@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 from pydantic.alias_generators import to_camel
 
 from shared.audit.reading import MAX_PARTITION_FETCH_BYTES, standings
@@ -32,7 +33,9 @@ from shared.testing.signals import ConditionNotMet, eventually
 __all__ = ["Record", "Topics", "topics_of"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from aiokafka.producer.message_accumulator import BatchBuilder
 
     from shared.kafka.connection import KafkaConnection
 
@@ -80,13 +83,13 @@ class Topics:
         """
         producer = await self._started()
         name = self.connection.named(topic)
-        pending = []
+        chunk: list[Record] = []
         for message in messages:
-            pending.append(await _send(producer, name, _outgoing(topic, message)))
-            if len(pending) >= PUBLISHED_AT_ONCE:
-                await asyncio.gather(*pending)
-                pending.clear()
-        await asyncio.gather(*pending)
+            chunk.append(_outgoing(topic, message))
+            if len(chunk) >= PUBLISHED_AT_ONCE:
+                await _send(producer, name, chunk)
+                chunk.clear()
+        await _send(producer, name, chunk)
 
     async def read(self, topic: str) -> list[Record]:
         """All records that lie on the topic now, those of one partition in order."""
@@ -180,8 +183,7 @@ class Topics:
             producer = AIOKafkaProducer(
                 **self.connection.client_options(),
                 acks="all",
-                enable_idempotence=True,
-                linger_ms=2,
+                enable_idempotence=self.connection.idempotence,
                 max_batch_size=256 * 1024,
                 max_request_size=MAX_PARTITION_FETCH_BYTES,
             )
@@ -215,18 +217,32 @@ def _outgoing(topic: str, message: Message | Mapping[str, Any] | bytes | Record 
     return Record(json.dumps(message).encode(), key if isinstance(key, str) else None)
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, record: Record) -> asyncio.Future[object]:
-    key = None if record.key is None else record.key.encode()
+async def _send(producer: AIOKafkaProducer, topic: str, records: Sequence[Record]) -> None:
+    """Sends whole batches, one for each partition: a third of the cost of record by record."""
+    partitions = sorted(await producer.partitions_for(topic))
+    by_partition: dict[int, list[Record]] = {}
+    for number, record in enumerate(records):
+        # As Java's default partitioner does; records without a key go around.
+        place = number if record.key is None else murmur2(record.key.encode()) & 0x7FFFFFFF
+        by_partition.setdefault(partitions[place % len(partitions)], []).append(record)
+    sent: list[asyncio.Future[object]] = []
+    for partition, own in by_partition.items():
+        batch = producer.create_batch()
+        for record in own:
+            if _append(batch, record):
+                continue
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = producer.create_batch()
+            assert _append(batch, record), f"{len(record.value or b'')} bytes are too many"
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+    await asyncio.gather(*sent)
+
+
+def _append(batch: BatchBuilder, record: Record) -> bool:
     headers = [
         (name, value.encode() if isinstance(value, str) else value)
         for name, value in record.headers.items()
     ]
-    future: asyncio.Future[object]
-    if key is None and record.value is None:
-        # `send` refuses what Kafka takes.
-        batch = producer.create_batch()
-        batch.append(key=None, value=None, timestamp=None, headers=headers)
-        future = await producer.send_batch(batch, topic, partition=0)
-    else:
-        future = await producer.send(topic, record.value, key=key, headers=headers)
-    return future
+    key = None if record.key is None else record.key.encode()
+    appended = batch.append(key=key, value=record.value, timestamp=None, headers=headers)
+    return appended is not None

@@ -94,33 +94,48 @@ async def test_f15_the_second_of_two_instances_waits_for_the_first(
         await transaction.start()
         await inbox.remember(connection, chunk)
         # in another order: ids are inserted sorted, so that the two can't wait for each other
-        waiting = asyncio.create_task(inbox.remember(other, chunk[::-1]))
-        async with database.connection() as admin:
-            await eventually(
-                lambda: admin.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = $1 AND wait_event_type = 'Lock'",
-                    database.name,
-                )
-            )
-        assert not waiting.done()
+        second = asyncio.create_task(inbox.remember(other, chunk[::-1]))
+        await eventually(lambda: waiting(database), accept=lambda count: count == 1)
+        assert not second.done()
         await (transaction.commit() if first_commits else transaction.rollback())
-        handled, refused = await waiting
+        handled, refused = await second
         assert duplicates(handled) == [first_commits] * 2
         assert refused == []
 
 
-async def test_chunks_of_the_same_ids_in_any_order_never_deadlock(database: Database) -> None:
-    messages = [commit_stock(f"o-{number}") for number in range(40)]
+async def waiting(database: Database) -> int:
+    """How many statements wait for a lock."""
+    async with database.connection() as admin:
+        return int(
+            await admin.fetchval(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = $1 AND wait_event_type = 'Lock'",
+                database.name,
+            )
+        )
 
-    async def instance(turn: int) -> int:
-        new = 0
-        async with database.connection("stock") as own:
-            for start in range(0, 40, 8):
-                chunk = deliver(*(messages[start:] + messages[:start])[:: -1 if turn % 2 else 1])
-                async with own.transaction():
-                    handled, _ = await inbox.remember(own, chunk)
-                    new += duplicates(handled).count(False)
-        return new
 
-    assert sum(await asyncio.gather(*map(instance, range(4)))) == 40
+async def test_f48_chunks_of_the_same_ids_in_inverse_order_never_deadlock(
+    connection: Connection, database: Database
+) -> None:
+    """Both wait in the middle for a third; had each written its first id by then, they would hold
+    what the other wants next."""
+    chunk = deliver(commit_stock("o-1"), commit_stock("o-5"), commit_stock("o-9"))
+    async with database.connection("stock") as first, database.connection("stock") as second:
+        holder = connection.transaction()
+        await holder.start()
+        await inbox.remember(connection, chunk[1:2])
+
+        async def remember(own: Connection, deliveries: list[Delivery]) -> list[bool]:
+            async with own.transaction():
+                handled, _ = await inbox.remember(own, deliveries)
+                return duplicates(handled)
+
+        tasks = [
+            asyncio.create_task(remember(first, chunk)),
+            asyncio.create_task(remember(second, chunk[::-1])),
+        ]
+        await eventually(lambda: waiting(database), accept=lambda count: count == 2)
+        await holder.rollback()
+        found = await asyncio.gather(*tasks)
+    assert sorted(found) == [[False] * 3, [True] * 3]

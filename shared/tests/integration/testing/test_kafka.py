@@ -43,12 +43,14 @@ async def test_everything_can_be_published(topics: Topics) -> None:
         [
             {"type": "CancelOrder", "orderId": "o-7", "userId": "user_1"},
             b"\xff not json",
+            b"x" * 700_000,
             None,
             Record(b"{}", key="else", headers={"traceparent": "00-1", "odd": None}),
         ],
     )
     by_value = {record.value: record for record in await topics.read(COMMANDS)}
     assert by_value[b"\xff not json"].key is None
+    assert by_value[b"x" * 700_000].offset >= 0
     assert by_value[None].value is None
     assert by_value[b"{}"].key == "else"
     assert by_value[b"{}"].headers == {"traceparent": "00-1", "odd": ""}

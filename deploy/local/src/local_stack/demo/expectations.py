@@ -27,7 +27,9 @@ Count = Annotated[int, Field(ge=0)] | Annotated[tuple[int, int], AfterValidator(
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, frozen=True, extra="forbid"
+    )
 
 
 class Kind(_Part):

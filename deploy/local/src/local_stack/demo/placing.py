@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from local_stack.demo.expectations import Expectations, Kind, kind_of, story_of
 from orderctl.order_files import Line
 
-RATE: Final = 300.0
+RATE: Final = 200.0
 """Lines a second, below what the system does, so that no order's time is spent in a queue."""
 
 

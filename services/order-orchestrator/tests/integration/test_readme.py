@@ -1,0 +1,39 @@
+"""The service's page says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from order_orchestrator.domain import ENDED, LEGAL
+from order_orchestrator.settings import Settings
+from shared.database import Queries
+from shared.settings import ServiceSettings
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def section(name: str) -> str:
+    return README.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+
+
+def test_the_diagram_draws_every_legal_change_and_no_other() -> None:
+    diagram = section("States").partition("```mermaid")[2].partition("```")[0]
+    drawn = re.findall(r"^ +(\S+) --> (\w+|\[\*\])", diagram, re.MULTILINE)
+    assert len(drawn) == len(set(drawn))
+    changes = {(before, after) for before, after in drawn if after != "[*]"}
+    assert changes == {(before or "[*]", after) for before, after in LEGAL}
+    assert {before for before, after in drawn if after == "[*]"} == ENDED
+
+
+def test_the_settings_are_all_there_with_their_defaults() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \|", section("Settings"), re.MULTILINE)
+    told = {name: float(default) for name, default in rows}
+    own = Settings.model_fields.keys() - ServiceSettings.model_fields.keys()
+    assert {name.upper() for name in own} <= told.keys()
+    assert told == {name: Settings.model_fields[name.lower()].default for name in told}
+
+
+def test_the_invariants_are_all_there() -> None:
+    told = set(re.findall(r"`(\w+)`", section("Invariants"))) - {"at"}
+    assert {query.name for query in Queries("order_orchestrator", "sql/invariants.sql")} <= told
