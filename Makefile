@@ -13,7 +13,7 @@ TESTS ?=
 PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
 LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
 
-.PHONY: help setup up down wipe env status test lint demo lock format kafka-pin
+.PHONY: help setup up down wipe env status test lint demo bench lock format kafka-pin
 
 help:  ## show this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ lint: $(STAMP)  ## check style, types, layers and contracts; every check runs, w
 
 demo: $(STAMP)  ## run the example orders through the whole system and show what became of them
 	@$(PYTHON) -m local_stack.demo
+
+bench: $(STAMP)  ## measure throughput and latency beside pgbench, on a stack of its own
+	@$(PYTHON) loadtest/bench.py
 
 format: $(STAMP)  ## bring all code into form
 	@$(PYTHON) -m ruff check --fix .

@@ -7,20 +7,26 @@ import uuid
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+SERVERS = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+OUTCOMES = ("OrderConfirmed", "OrderRejected", "OrderCancelled")
+
 
 async def main() -> None:
-    servers, order_id = os.environ["KAFKA_BOOTSTRAP_SERVERS"], f"o-{uuid.uuid4()}"
-    async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
-        order = {"type": "PlaceOrder", "orderId": order_id, "userId": "user_1",
-                 "items": [{"productId": "P001", "quantity": 1}]}  # fmt: skip
-        await producer.send_and_wait("orders.commands.v1", json.dumps(order).encode(), order_id.encode())
-    consumer = AIOKafkaConsumer("orders.events.v1", bootstrap_servers=servers, auto_offset_reset="earliest")
-    async with consumer:
-        async for record in consumer:
+    order_id = f"o-{uuid.uuid4()}"
+    order = {"type": "PlaceOrder", "orderId": order_id, "userId": "user_1",
+             "items": [{"productId": "P001", "quantity": 1}]}  # fmt: skip
+    async with AIOKafkaProducer(bootstrap_servers=SERVERS) as producer:
+        value = json.dumps(order).encode()
+        await producer.send_and_wait("orders.commands.v1", value, key=order_id.encode())
+    events = AIOKafkaConsumer(
+        "orders.events.v1", bootstrap_servers=SERVERS, auto_offset_reset="earliest"
+    )
+    async with events:
+        async for record in events:
             event = json.loads(record.value)
             if event.get("orderId") == order_id:
                 print(event["type"], event.get("reason", ""))
-                if event["type"] in ("OrderConfirmed", "OrderRejected", "OrderCancelled"):
+                if event["type"] in OUTCOMES:
                     return
 
 

@@ -7,6 +7,7 @@ stored than started. No topic is held back: `PayOrder` and `CancelOrder` lie on 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from order_orchestrator.events import Start
@@ -91,10 +92,8 @@ class AdmissionLoop:
     async def run_once(self) -> Swept:
         """Wait for room or for the next count, then start what fits."""
         admission = self._admission
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(admission.freed.wait(), self._interval_s)
-        except TimeoutError:
-            pass
         admission.freed.clear()
         now_s = asyncio.get_running_loop().time()
         if now_s - self._counted_at_s >= self._interval_s:

@@ -183,7 +183,7 @@ def _fault(saga: Saga) -> str | None:
 
 
 def _started(saga: Saga, places: Sequence[int]) -> bool:
-    return any([saga.steps[place] not in _UNTOUCHED for place in places])
+    return any(saga.steps[place] not in _UNTOUCHED for place in places)
 
 
 def _order(record: Mapping[str, Any], placed: Mapping[str, Any]) -> Order:

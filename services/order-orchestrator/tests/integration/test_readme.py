@@ -1,9 +1,12 @@
-"""The service's page says what the code does."""
+"""The service's page and its settings say what the code does."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
 
 from order_orchestrator.domain import ENDED, LEGAL
 from order_orchestrator.settings import Settings
@@ -37,3 +40,27 @@ def test_the_settings_are_all_there_with_their_defaults() -> None:
 def test_the_invariants_are_all_there() -> None:
     told = set(re.findall(r"`(\w+)`", section("Invariants"))) - {"at"}
     assert {query.name for query in Queries("order_orchestrator", "sql/invariants.sql")} <= told
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"step_resend_s": 2}, "STEP_RESEND_S must be at least half of SESSION_TIMEOUT_S"),
+        ({"step_resend_s": 61}, "resend_after must be above 0 and at most resend_at_most"),
+        ({"order_deadline_s": 9}, "order_deadline must leave time to send a command twice"),
+        ({"longest_saga_s": 1019}, "LONGEST_SAGA_S must be at least"),
+        ({"undo_sends": 1}, "undo_sends"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_that_contradict_each_other_are_refused(
+    settings: dict[str, float], told: str
+) -> None:
+    needed = {
+        "kafka_bootstrap_servers": "b:1",
+        "database_url": "postgresql://h",
+        "instance_id": "x-0",
+    }
+    Settings(**needed)
+    with pytest.raises(ValidationError, match=told):
+        Settings(**(needed | settings))

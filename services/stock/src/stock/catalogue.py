@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from shared.contracts.base import MAX_TOTAL
@@ -92,8 +92,7 @@ class CatalogueFold:
                     )
                 )  # fmt: skip
         else:
-            product = replace(
-                product,
+            product = product._replace(
                 name=command.name,
                 price=command.price,
                 strategy=command.strategy,
@@ -148,8 +147,8 @@ class CatalogueFold:
             return _unknown(command.product_id)
         if command.strategy not in AVAILABLE_STRATEGIES:
             return _strategy_unavailable(command.strategy)
-        self._products[product.product_id] = replace(
-            product, strategy=command.strategy, version=product.version + 1
+        self._products[product.product_id] = product._replace(
+            strategy=command.strategy, version=product.version + 1
         )
         return StockStrategySet(
             command_id=command.command_id,

@@ -11,9 +11,8 @@ stock comes back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
 
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import LineDetail, PricedLine
@@ -59,8 +58,7 @@ class MovementKind(StrEnum):
     RELEASED = "released"
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A product and its units."""
 
     product_id: str
@@ -88,8 +86,7 @@ class Product:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """What was decided for an order, kept for good so that it can be said again."""
 
     order_id: str
@@ -99,8 +96,7 @@ class Reservation:
     details: tuple[LineDetail, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     """One entry of the ledger: `quantity` units of a product moved by a command."""
 
     command_id: str
@@ -256,7 +252,7 @@ class Fold:
         )
 
     def _end(self, reservation: Reservation, state: ReservationState) -> None:
-        self._reservations[reservation.order_id] = replace(reservation, state=state)
+        self._reservations[reservation.order_id] = reservation._replace(state=state)
 
     def _move(
         self, command_id: str, line: PricedLine, kind: MovementKind,

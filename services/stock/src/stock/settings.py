@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from shared.settings import ServiceSettings
 
@@ -13,3 +15,12 @@ class Settings(ServiceSettings):
     levels_interval_s: float = Field(default=0.25, ge=0.1, le=60)
     """A product's level is sent at most as often."""
     levels_lease_s: float = Field(default=5.0, ge=1)
+
+    @model_validator(mode="after")
+    def _lease_outlasts_its_renewal(self) -> Self:
+        if self.levels_lease_s < 3 * self.levels_interval_s:
+            raise ValueError(
+                "LEVELS_LEASE_S must be at least three times LEVELS_INTERVAL_S, or the lease ends"
+                " before it is renewed and every new holder sends all levels again"
+            )
+        return self

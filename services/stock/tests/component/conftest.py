@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.audit import Source, audit
+from shared.audit import Report, Source, audit
+from shared.audit.topics import check_consumed, check_lag
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.stock import StockLevel
 from shared.contracts.topics import TOPICS
@@ -163,9 +164,19 @@ class Shop:
             )
 
     async def check(self, *, within_s: float = 60.0) -> None:
-        """The system comes to rest, and all invariants hold."""
+        """The system comes to rest, and all invariants hold, those of the topics among them."""
         await self.rest(within_s=within_s)
-        (await audit(self.database.operator_dsn, (Source("stock", "stock"),))).require()
+        report = await audit(self.database.operator_dsn, (Source("stock", "stock"),))
+        async with self.database.connection("operator") as connection:
+            checks = [
+                check
+                for group in ("stock", "stock-requests")
+                for check in (
+                    await check_lag(self.topics.connection, group),
+                    await check_consumed(self.topics.connection, connection, group),
+                )
+            ]
+        (report + Report(tuple(checks))).require()
 
     async def levels(self) -> dict[str, StockLevel]:
         """The last record of each product on the feed, as a compacted topic keeps it."""

@@ -4,15 +4,17 @@ they stand on killed once. Afterwards each command has one verdict and no unit i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from aiokafka.errors import KafkaError
 
 from shared.testing.builders import reserve_stock
-from shared.testing.chaos import Chaos, Fault, faults_of
+from shared.testing.chaos import Chaos, Fault
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from local_stack import Stack
     from shared.contracts.base import Message
+    from shared.testing.processes import Instance
 
 COMMANDS = "stock.commands.v1"
 REPLIES = "stock.replies.v1"
@@ -29,15 +32,14 @@ INFRASTRUCTURE = ("postgres", "valkey", "kafka")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is sent, and how much must be broken meanwhile."""
+    """How much is sent, in how many batches; an instance is killed in the middle of each."""
 
     commands: int
-    kills: int
     batches: int
 
 
-DEFAULT = Size(commands=3_000, kills=4, batches=8)
-WHOLE = Size(commands=20_000, kills=15, batches=30)
+DEFAULT = Size(commands=3_000, batches=9)
+WHOLE = Size(commands=20_000, batches=40)
 
 
 def part_dies(stack: Stack, name: str) -> Fault:
@@ -62,9 +64,40 @@ async def publish(shop: Any, batch: Sequence[Message]) -> None:
         return
 
 
-async def killed(chaos: Chaos, times: int) -> None:
-    """Returns once so many instances were killed and are back."""
-    await eventually(lambda: chaos.counts["kill"], within_s=120, accept=lambda n: n >= times)
+class Reaper:
+    """Kills one instance after the other, each in mid-work, and starts it again at once."""
+
+    def __init__(self, shop: Any, instances: Sequence[Instance]) -> None:
+        self.kills: Counter[str] = Counter()
+        self.in_mid_work = 0
+        """How many kills came before the batch was done."""
+        self._shop = shop
+        self._waiting = list(instances)
+        self._restarts: set[asyncio.Task[None]] = set()
+
+    async def decided(self) -> int:
+        """How many commands have their verdict, as far as the database tells."""
+        async with self._shop.database.connection("stock") as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM reservation"))
+
+    async def strike(self, done: int, due: int) -> None:
+        """Once more than `done` commands are decided, kill the instance whose turn it is."""
+        await eventually(self.decided, accept=lambda count: count > done, within_s=120)
+        await eventually(lambda: self._waiting, within_s=120, describe="an instance is back")
+        victim = self._waiting.pop(0)
+        await victim.kill()
+        self.kills[victim.instance_id] += 1
+        with contextlib.suppress(OSError, asyncpg.PostgresError):
+            self.in_mid_work += await self.decided() < due
+        self._restarts.add(asyncio.create_task(self._restart(victim)))
+
+    async def _restart(self, victim: Instance) -> None:
+        await victim.start(ready_within_s=120)
+        self._waiting.append(victim)
+
+    async def settle(self) -> None:
+        """All instances are back."""
+        await asyncio.gather(*self._restarts)
 
 
 @pytest.mark.parametrize(
@@ -84,29 +117,23 @@ async def test_every_command_has_one_verdict_whatever_dies(
         reserve_stock(f"{size.commands}-{at}", items={products[at % PRODUCTS]: 1})
         for at in range(size.commands)
     ]
-    step = size.commands // size.batches
-    batches = [commands[start : start + step] for start in range(0, size.commands, step)]
-    instances = [shop.instance(number) for number in range(3)]
+    reaper = Reaper(shop, [shop.instance(number) for number in range(3)])
     began_at = asyncio.get_running_loop().time()
-    async with (
-        Chaos(
-            [fault for one in instances for fault in faults_of(one, kinds=("kill",))],
-            seed=20, pause_s=(0.3, 1.5), hold_s=(0.0, 0.5),
-        ) as processes,
-        Chaos(
-            [part_dies(stack, name) for name in INFRASTRUCTURE],
-            seed=7, pause_s=(1.0, 3.0), hold_s=(0.0, 0.0), limit=len(INFRASTRUCTURE),
-        ) as infrastructure,
-    ):  # fmt: skip
-        for at, batch in enumerate(batches):
-            await publish(shop, batch)
-            # the stream lasts as long as the dying does
-            await killed(processes, at * size.kills // len(batches))
+    async with Chaos(
+        [part_dies(stack, name) for name in INFRASTRUCTURE],
+        seed=7, pause_s=(0.5, 2.0), hold_s=(0.0, 0.0), limit=len(INFRASTRUCTURE),
+    ) as infrastructure:  # fmt: skip
+        for at in range(size.batches):
+            done, due = (size.commands * one // size.batches for one in (at, at + 1))
+            sending = asyncio.create_task(publish(shop, commands[done:due]))
+            await reaper.strike(done, due)
+            await sending
         await infrastructure.finished()
-        await killed(processes, size.kills)
+        await reaper.settle()
     infrastructure.require(postgres=1, valkey=1, kafka=1)
-    processes.require(kill=size.kills)
-    assert {target for _, target in processes.log} == {"stock-0", "stock-1", "stock-2"}
+    assert sum(reaper.kills.values()) >= size.batches
+    assert len(reaper.kills) == 3
+    assert reaper.in_mid_work >= size.batches // 2, "a death at rest proves little"
 
     await shop.check(within_s=120)
     took_s = asyncio.get_running_loop().time() - began_at
@@ -125,11 +152,11 @@ async def test_every_command_has_one_verdict_whatever_dies(
     }
     for product in products:
         assert await shop.counters(product) == (0, of_each, 0, of_each)
-    record_property("kills", dict(processes.counts + infrastructure.counts))
-    record_property("verdicts", dict(verdicts))
-    record_property("replies", sum(map(len, replies.values())))
-    record_property("seconds", round(took_s, 1))
-    print(
-        f"\n{size.commands} commands, {dict(processes.counts + infrastructure.counts)} killed,"
-        f" {dict(verdicts)}, {sum(map(len, replies.values()))} replies, {took_s:.1f} s"
-    )
+    figures = {
+        "commands": size.commands, "kills": dict(reaper.kills + infrastructure.counts),
+        "in mid-work": reaper.in_mid_work, "verdicts": dict(verdicts),
+        "replies": sum(map(len, replies.values())), "seconds": round(took_s, 1),
+    }  # fmt: skip
+    for name, value in figures.items():
+        record_property(name, value)
+    print(f"\n{figures}")

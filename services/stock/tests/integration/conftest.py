@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from shared.database import connect_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from shared.database import Pool
     from shared.testing.databases import Database, Template
@@ -18,6 +19,14 @@ TABLES = """
 SELECT string_agg(format('%I', tablename), ', ')
 FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'schema_migration'
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_logs() -> Iterator[None]:
+    """What is dead-lettered here is logged with its trace, which is slow to draw in colours."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

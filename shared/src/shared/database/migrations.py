@@ -56,7 +56,7 @@ class Migration:
 
 
 def load_migrations(package: str) -> list[Migration]:
-    """Read the migrations of `package`, in order; raises `MigrationError` on a gap or a bad name."""
+    """The migrations of `package`, in order; raises `MigrationError` on a gap or a bad name."""
     folder = "database/sql/migrations" if package == _SHARED else "sql/migrations"
     found = []
     migrations = files(package).joinpath(folder)

@@ -189,7 +189,9 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         ]
         with self._tracing.spans(parents) as contexts:
             continued = [
-                delivery if context == delivery.traceparent else _continue(delivery, context)
+                delivery
+                if context == delivery.traceparent
+                else delivery._replace(traceparent=context)
                 for delivery, context in zip(deliveries, contexts, strict=True)
             ]
             await self._runner.run(continued, refusals)
@@ -231,17 +233,6 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             )
         return deliveries, refusals
-
-
-def _continue(delivery: Delivery, traceparent: str) -> Delivery:
-    return Delivery(
-        delivery.message,
-        delivery.message_id,
-        delivery.fingerprint,
-        delivery.received,
-        traceparent,
-        delivery.duplicate,
-    )
 
 
 def _traceparent(headers: Sequence[tuple[str, bytes | None]]) -> bytes | None:

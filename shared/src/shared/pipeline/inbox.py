@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shared.database import Connection, Queries
@@ -79,5 +78,5 @@ def _judge(
             new.discard(key)  # a second copy in the same chunk is a duplicate
             handled.append(delivery)
         else:
-            handled.append(replace(delivery, duplicate=True))
+            handled.append(delivery._replace(duplicate=True))
     return handled, reused

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.contracts.topics import TOPICS
 from shared.database import Connection, Queries
@@ -31,8 +31,7 @@ PUBLIC_TOPICS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of the outbox."""
 
     topic: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from shared.testing.databases import Database, Template
 
@@ -15,6 +16,14 @@ TABLES = """
 SELECT string_agg(format('%I', tablename), ', ')
 FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'schema_migration'
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_logs() -> Iterator[None]:
+    """What is dead-lettered here is logged with its trace, which is slow to draw in colours."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

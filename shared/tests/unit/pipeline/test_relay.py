@@ -120,8 +120,11 @@ async def test_f41_what_the_broker_does_not_take_is_sent_again_in_order(
 ) -> None:
     made = bench(100)
     made.publisher.errors = [KafkaConnectionError(), TimeoutError()]
+    made.publisher.gate = Gate("publish")
     made.relay.submit([chunk(1)])
-    made.relay.submit([chunk(2)])
+    await made.publisher.gate.reached()
+    made.relay.submit([chunk(2)])  # while the first is under way
+    made.publisher.gate.open()
     await asyncio.wait_for(made.relay.drain(), 5)
     sent = [name for batch in made.publisher.published.values for name in batch]
     assert sent == ["1.0", "2.0"]

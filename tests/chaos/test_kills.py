@@ -1,0 +1,200 @@
+"""Orders at once, many on few products and few users, while everything is killed.
+
+A blow falls each time that a further share of the orders has its outcome, so that each falls on
+work. What must hold is that of every other test: one outcome each, and every invariant.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.testing.builders import (
+    issue_coupon,
+    pay_order,
+    place_order,
+    put_campaign,
+    put_product,
+    top_up_wallet,
+)
+from shared.testing.chaos import faults_of, faults_of_part
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local_stack import Stack
+    from shared.contracts.base import Message
+    from shared.testing.chaos import Fault
+
+    from ..conftest import OpenShop, Shop  # noqa: TID252 - a conftest has no absolute name
+
+INFRASTRUCTURE = ("postgres", "valkey", "kafka")
+PRODUCTS, USERS, PRICE = 5, 10, 1_000
+SETTINGS = {
+    # small chunks and few sagas at once: work lasts, and blows fall on it
+    "CHUNK_MESSAGES": "10",
+    "SAGAS_WAITING": "12",
+    "STEP_RESEND_S": "3",
+    "RESEND_AT_MOST_S": "10",
+    "ORDER_DEADLINE_S": "120",
+    "PAY_DEADLINE_S": "900",
+    "UNDO_SENDS": "100",
+}
+
+
+@dataclass
+class Workload:
+    """Orders of which some can't be served: too few units, too little money, coupons held."""
+
+    count: int
+    seed: int
+    placed: list[Message] = field(default_factory=list)
+    paid: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        chance = random.Random(self.seed)
+        for number in range(self.count):
+            order_id, user_id = f"o-{number:05}", f"user_{chance.randrange(USERS)}"
+            products = chance.sample(range(PRODUCTS), k=chance.choice([1, 1, 1, 2, 3]))
+            later = chance.random() < 0.2
+            self.placed.append(
+                place_order(
+                    order_id,
+                    user_id=user_id,
+                    items={f"P{product}": chance.randint(1, 3) for product in products},
+                    coupon_id="RUSH" if chance.random() < 0.3 else None,
+                    pay="later" if later else "now",
+                )
+            )
+            if later:
+                self.paid.append(pay_order(order_id, user_id=user_id))
+
+    def supplies(self) -> list[Message]:
+        """Units for half of it, money for a little more, and one coupon for each user."""
+        units = sum(line.quantity for place in self.placed for line in place.items)  # type: ignore[attr-defined]
+        each = units // 2 // PRODUCTS
+        money = units * PRICE * 11 // 20 // USERS
+        users = [f"user_{number}" for number in range(USERS)]
+        return [
+            *[put_product(f"P{number}", quantity=each, price=PRICE) for number in range(PRODUCTS)],
+            *[top_up_wallet(user, amount=money) for user in users],
+            put_campaign("RUSH", limit=USERS, percent=10),
+            *[issue_coupon("RUSH", user_id=user) for user in users],
+        ]
+
+
+async def outcomes_so_far(shop: Shop) -> int:
+    """How many orders have their outcome, told by the topic of events."""
+    found = {
+        record.headers["ce_id"]
+        for record in await shop.topics.read("orders.events.v1")
+        if record.headers["ce_type"] in ("OrderConfirmed", "OrderRejected", "OrderCancelled")
+    }
+    return len(found)
+
+
+async def strike(shop: Shop, faults: list[Fault], orders: int) -> list[tuple[str, str, int]]:
+    """Deals each blow once its share of the orders has an outcome; (kind, target, outcomes)."""
+    log = []
+    for number, fault in enumerate(faults):
+        due = orders * (number + 1) // (len(faults) + 2)
+        await shop.topics.wait_for(
+            "orders.events.v1",
+            lambda record: record.headers["ce_type"] in ("OrderConfirmed", "OrderRejected"),
+            count=due,
+            within_s=120,
+        )
+        log.append((fault.kind, fault.target, await outcomes_so_far(shop)))
+        try:
+            await fault.inject()
+        finally:
+            await fault.heal()
+        await shop.is_sound()  # while work goes on
+    return log
+
+
+async def run(
+    open_shop: OpenShop,
+    stack: Stack,
+    folder: Path,
+    *,
+    orders: int,
+    rounds: int,
+    replicas: dict[str, int],
+    seed: int,
+) -> None:
+    work = Workload(orders, seed)
+    chance = random.Random(seed)
+    async with open_shop(folder, replicas, **SETTINGS) as shop:
+        await shop.stock_up(*work.supplies())
+        faults: list[Fault] = []
+        targets = [
+            *[fault for each in shop.instances.values() for fault in faults_of(each, ("kill",))],
+            *[fault for part in INFRASTRUCTURE for fault in faults_of_part(stack, part, ("kill",))],
+        ]
+        for _ in range(rounds):
+            faults += chance.sample(targets, len(targets))
+        started_at = time.monotonic()
+        await shop.publish(*work.placed, *work.paid)
+        log = await strike(shop, faults, orders)
+        outcomes = await shop.outcomes(place.order_id for place in work.placed)  # type: ignore[attr-defined]
+        took_s = time.monotonic() - started_at
+        report = await shop.rest(within_s=120)
+
+        assert {check.name for check in report.checks} >= {
+            "lag_is_zero", "orders_have_one_outcome", "sagas_have_ended",
+        }  # fmt: skip
+        said = Counter(outcome.type for outcome in outcomes.values())
+        reasons = Counter(getattr(outcome, "reason", "confirmed") for outcome in outcomes.values())
+        print(f"{orders} orders, {len(faults)} kills, {took_s:.0f} s: {dict(reasons)}")
+        for kind, target, at in log:
+            print(f"  {kind} {target} at {at} outcomes")
+        require(log, shop, said, reasons, orders=orders, rounds=rounds)
+        assert await shop.value("SELECT count(*) FROM orders.saga") == orders
+        assert (
+            await shop.value("SELECT count(*) FROM orders.saga WHERE stuck_since IS NOT NULL") == 0
+        )
+
+
+def require(
+    log: list[tuple[str, str, int]],
+    shop: Shop,
+    said: Counter[str],
+    reasons: Counter[Any],
+    *,
+    orders: int,
+    rounds: int,
+) -> None:
+    """A run that proves nothing fails."""
+    kills = Counter(target for _, target, _ in log)
+    assert kills == dict.fromkeys([*shop.instances, *INFRASTRUCTURE], rounds)
+    on_work = [target for _, target, at in log if at < orders]
+    assert len(on_work) == len(log), "every blow fell on work"
+    assert said["OrderConfirmed"] >= orders // 4, said
+    assert said["OrderRejected"] >= orders // 20, said
+    assert said["OrderConfirmed"] + said["OrderRejected"] == orders
+    assert reasons["coupon_refused"] > 0, reasons
+    assert reasons["out_of_stock"] > 0, reasons
+    assert not {"saga_timeout", "payment_timeout"} & reasons.keys(), (
+        "no order was undone that could be served"
+    )
+
+
+@pytest.mark.timeout(400)
+async def test_everything_is_killed_once(open_shop: OpenShop, stack: Stack, tmp_path: Path) -> None:
+    await run(open_shop, stack, tmp_path, orders=400, rounds=1, replicas={}, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+async def test_everything_is_killed_again_and_again(
+    open_shop: OpenShop, stack: Stack, tmp_path: Path
+) -> None:
+    """Two instances of each service."""
+    replicas = dict.fromkeys(("stock", "coupon", "payment", "order-orchestrator"), 2)
+    await run(open_shop, stack, tmp_path, orders=2_000, rounds=2, replicas=replicas, seed=2)
