@@ -166,6 +166,10 @@ async def at_rate(bus: Bus, rate: int, seconds: int) -> tuple[int, int]:
     return taken[len(taken) // 2], taken[int(len(taken) * 0.99)]
 
 
+def _beside(figure: float, limit: float) -> str:
+    return f"{figure:8.0f} a second, {figure / limit:.2f} of pgbench"
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=60_000)
@@ -186,15 +190,11 @@ async def main() -> None:
             await seed(bus)
             await drain_orders(bus, stack, 5_000, "warm")
             orders = await drain_orders(bus, stack, args.orders, "drain")
-            print(
-                f"orders from a backlog     {orders:8.0f} a second, {orders / limit:.2f} of pgbench"
-            )
+            print(f"orders from a backlog     {_beside(orders, limit)}", flush=True)
             median, slow = await at_rate(bus, args.rate, args.seconds)
             print(f"at {args.rate} orders a second    p50 {median} ms, p99 {slow} ms", flush=True)
             commands = await drain_commands(bus, stack, args.commands)
-            print(
-                f"commands through stock    {commands:8.0f} a second, {commands / limit:.2f} of pgbench"
-            )
+            print(f"commands through stock    {_beside(commands, limit)}")
     finally:
         stack.wipe()
 

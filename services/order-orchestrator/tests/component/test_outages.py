@@ -42,9 +42,7 @@ async def at_rest(stage: Stage) -> None:
         describe="the outbox is published",
         within_s=60,
     )
-    report = await audit_topics(
-        stage.topics.connection, stage.database.operator_dsn, groups=GROUPS
-    )
+    report = await audit_topics(stage.topics.connection, stage.database.operator_dsn, groups=GROUPS)
     report.require()
 
 
