@@ -218,7 +218,7 @@ class OrderRejected(OrderEvent):
 
 
 class OrderCancelled(OrderEvent):
-    """Outcome: somebody, or a deadline, ended the order, and all that was done is undone."""
+    """Outcome: its user or an operator ended the order, and all that was done is undone."""
 
     type: Literal["OrderCancelled"] = "OrderCancelled"
     user_id: Id
