@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from shared.contracts.stock import StockReserved
 from shared.kafka.topics import admin_client
+from shared.settings import ServiceSettings
 from shared.testing.builders import new_id, reserve_stock
 from shared.testing.kafka import Record
 from shared.testing.signals import eventually, stays
@@ -17,6 +19,7 @@ from shared.testing.signals import eventually, stays
 if TYPE_CHECKING:
     from local_stack import Stack
     from shared.contracts.stock import ReserveStock
+    from shared.testing.processes import Instance
 
 COMMANDS = "stock.commands.v1"
 LETTERS = "stock.dlq.v1"
@@ -24,6 +27,23 @@ LETTERS = "stock.dlq.v1"
 
 def reserves(lamp: str, count: int) -> list[ReserveStock]:
     return [reserve_stock(new_id("o"), items={lamp: 1}) for _ in range(count)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def misfits(shop: Any) -> list[Instance]:
+    """Instances that can't start. It takes them a while to be sure, so they begin at once."""
+    prefix = f"{shop.topics.prefix}bare."
+    async with admin_client(shop.topics.connection) as client:
+        await client.create_topics([NewTopic(f"{prefix}{COMMANDS}", 3, 1)])
+    found: list[Instance] = [
+        shop.instance(5, KAFKA_TOPIC_PREFIX=prefix),
+        # where nobody has migrated anything
+        shop.instance(6, DATABASE_URL=shop.database.server.dsn("stock", "postgres")),
+        shop.instance(7, OUTBOX_LEASE_S="1"),
+    ]
+    for instance in found:
+        instance.spawn()
+    return found
 
 
 async def test_f43_an_offset_that_does_not_exist_means_from_the_beginning(shop: Any) -> None:
@@ -77,13 +97,16 @@ async def test_f40_told_to_stop_in_mid_chunk_it_finishes_commits_and_ends(shop: 
 
 
 async def test_f40_a_chunk_that_can_not_end_does_not_keep_the_process(shop: Any) -> None:
+    assert ServiceSettings.model_fields["stop_grace_s"].default < 10
     await shop.start(0)
+    await shop.instance(0).terminate()
+    await shop.instance(0).start(STOP_GRACE_S="3")
     (lamp,) = await shop.put(100)
     commands = reserves(lamp, 10)
     async with shop.lock_held(lamp):
         await shop.publish(*commands)
         await shop.waits_for_lock()
-        assert await shop.instance(0).terminate(within_s=11) == 1
+        assert await shop.instance(0).terminate(within_s=5) == 1
     await shop.start(0)
     await shop.verdicts(commands)
     await shop.check()
@@ -155,23 +178,16 @@ async def test_f11_f41_the_broker_is_killed_under_load(shop: Any, stack: Stack) 
     await shop.check(within_s=90)
 
 
-async def test_f42_what_does_not_fit_is_said_at_start(shop: Any, tmp_path: Any) -> None:
+async def test_f42_what_does_not_fit_is_said_at_start(misfits: list[Instance], shop: Any) -> None:
     """A topic too few, one with other partitions, a schema that is behind, settings that don't
     fit: the process ends with a line and a code that tells it from a crash."""
-    prefix = f"{shop.topics.prefix}bare."
-    async with admin_client(shop.topics.connection) as client:
-        await client.create_topics([NewTopic(f"{prefix}{COMMANDS}", 3, 1)])
-    bare = shop.instance(5, KAFKA_TOPIC_PREFIX=prefix)
-    behind = shop.instance(6, DATABASE_URL=shop.database.dsn("stock").rpartition("/")[0] + "/shop")
-    unfit = shop.instance(7, OUTBOX_LEASE_S="1")
-    for instance in (bare, behind, unfit):
-        instance.spawn()
-    codes = await asyncio.gather(
-        *(instance.exited(within_s=60) for instance in (bare, behind, unfit))
-    )
+    bare, behind, unfit = misfits
+    codes = await asyncio.gather(*(instance.exited(within_s=60) for instance in misfits))
     assert codes == [3, 3, 2]
-    assert f"topic {prefix}{COMMANDS} has 3 partitions and needs 12" in bare.log()
-    assert f"topic {prefix}stock.admin.v1 is missing; create it with: orderctl" in bare.log()
-    assert f"topic {prefix}stock.replies.v1 is missing" in bare.log(), "what it writes to, too"
-    assert "Traceback" not in bare.log() + behind.log() + unfit.log()
+    topic = f"{shop.topics.prefix}bare.stock"
+    assert f"topic {topic}.commands.v1 has 3 partitions and needs 12" in bare.log()
+    assert f"topic {topic}.admin.v1 is missing; create it with: orderctl" in bare.log()
+    assert f"topic {topic}.replies.v1 is missing" in bare.log(), "what it writes to, too"
+    assert "the schema of stock is behind: " in behind.log()
     assert "OUTBOX_LEASE_S must be longer than PUBLISH_TIMEOUT_S" in unfit.log()
+    assert "Traceback" not in bare.log() + behind.log() + unfit.log()

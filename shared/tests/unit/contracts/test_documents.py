@@ -16,7 +16,7 @@ from shared.contracts.schemas import CONTRACT_VERSION, all_messages, asyncapi, j
 from shared.contracts.topics import TOPICS
 
 ROOT = Path(__file__).parents[4]
-EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
+EXAMPLES = sorted((ROOT / "examples" / "messages").glob("*.json"))
 PUBLIC = [topic for topic in TOPICS.values() if topic.public]
 
 

@@ -44,7 +44,7 @@ from shared.contracts.stock import ReserveStock, StockLevel, StockLow, StockRefu
 from shared.contracts.topics import TOPICS
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-EXAMPLES = Path(__file__).parents[4] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples" / "messages"
 
 
 def place(**changes: Any) -> PlaceOrder:
