@@ -209,7 +209,9 @@ async def test_f62_more_orders_than_may_wait(own_stage: OwnStage, answers: Answe
     assert len(stage.sent) == 10
     answered = 0
     while answered < len(orders):
-        await eventually(lambda: stage.sent[answered:], within_s=60, describe="more have started")
+        await eventually(
+            lambda since=answered: stage.sent[since:], within_s=60, describe="more have started"
+        )
         assert await stage.value(waiting) <= 10
         batch = [command for _, command in stage.sent[answered:]]
         answered += len(batch)
