@@ -242,13 +242,17 @@ def _traceparent(headers: Sequence[tuple[str, bytes | None]]) -> bytes | None:
     return None
 
 
-def _parse(records: Records) -> KafkaAckableMessage:
-    """Give FastStream the raw records: its own parser raises on null or binary headers."""
+async def _parse(records: Records) -> KafkaAckableMessage:
+    """Give FastStream the raw records: its own parser raises on null or binary headers.
+
+    This and the decoder are coroutines because FastStream runs plain functions in a thread, and
+    a chunk would wait for the interpreter to switch there and back.
+    """
     return KafkaAckableMessage(
         raw_message=records, body=records, headers={}, message_id="", correlation_id="",
         consumer=FAKE_CONSUMER,
     )  # fmt: skip
 
 
-def _decode(message: KafkaAckableMessage) -> Any:
+async def _decode(message: KafkaAckableMessage) -> Any:
     return message.body
