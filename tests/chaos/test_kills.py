@@ -94,7 +94,7 @@ def blackout(shop: Shop, stack: Stack) -> Fault:
     """The broker is gone, what is decided can't be published, and then every service dies: what
     is left is what Postgres holds (F34, F41)."""
     unpublished = " UNION ALL ".join(
-        f"SELECT chunk_id FROM {service.role}.outbox_chunk WHERE published_at IS NULL"
+        f"SELECT chunk_id FROM {service.role}.outbox WHERE published_at IS NULL"
         for service in SERVICES
     )
 

@@ -110,9 +110,10 @@ async def test_what_a_timer_sends_later_lands_in_the_orders_trace(
     assert f"00-{trace}-{'1' * 16}-00" in release
     async with shop.database.connection("operator") as connection:
         rows = await connection.fetch(
-            "SELECT traceparent FROM orders.outbox WHERE convert_from(key, 'UTF8') = $1", order_id
+            "SELECT traceparent FROM orders.outbox_message WHERE key = $1", order_id
         )
     assert rows, "public rows are kept"
+    assert traces([{row["traceparent"] for row in rows}]) == {trace}
 
 
 async def test_a_payment_with_a_trace_of_its_own_goes_on_with_it(

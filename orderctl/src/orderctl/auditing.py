@@ -79,7 +79,7 @@ async def wait_until_at_rest(dsn: str, kafka: KafkaConnection | None, *, within_
 async def _moving_in_database(connection: asyncpg.Connection[asyncpg.Record]) -> str:
     for service in SERVICES:
         chunks = await connection.fetchval(
-            f'SELECT count(*) FROM "{service.schema}".outbox_chunk'  # noqa: S608 - our own names
+            f'SELECT count(*) FROM "{service.schema}".outbox'  # noqa: S608 - our own names
             " WHERE published_at IS NULL"
         )
         if chunks:

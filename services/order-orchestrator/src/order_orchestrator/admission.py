@@ -1,7 +1,8 @@
 """How many sagas may wait for a reply at once.
 
 Deadlines run from an order's first step, so an order that no participant has time for is better
-stored than started. No topic is held back: `PayOrder` and `CancelOrder` lie on it too.
+stored than started. Stored orders cost a pass more, so reading waits for room, though never for
+long: no topic is held back, since `PayOrder` and `CancelOrder` lie on it too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from order_orchestrator.events import Start
 from order_orchestrator.metrics import ADMISSION_ROOM
 from order_orchestrator.store import queries
+from shared.contracts.orders import PlaceOrder
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 
     from order_orchestrator.chunk import Sagas
     from shared.database import Connection, Pool
-    from shared.pipeline import Committed, Outgoing
+    from shared.pipeline import Committed, Delivery, Outgoing
     from shared.pipeline.work import Work
 
 STARTS_AT_ONCE = 500
+PACE_S = 0.25
+"""A chunk of new orders waits so long for room at most."""
 
 
 class Admission:
@@ -38,11 +42,13 @@ class Admission:
         self._waiting = limit  # nothing starts before the first count
         self._pending = False
         self.freed = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def counted(self, waiting: int, *, pending: bool) -> None:
         """Take the database's count: who waits for a reply, and whether any order is queued."""
         self._waiting = waiting
         self._pending = pending
+        self._changed.set()
         ADMISSION_ROOM.set(self.room)
 
     @property
@@ -54,6 +60,18 @@ class Admission:
     def has_pending(self) -> bool:
         """Whether any order is queued, as far as is known."""
         return self._pending
+
+    async def pace(self, deliveries: Sequence[Delivery]) -> None:
+        """Wait until all of a chunk's orders may start at once, `PACE_S` seconds at most. A chunk
+        with a user's payment or cancellation waits for nothing."""
+        if not all(isinstance(delivery.message, PlaceOrder) for delivery in deliveries):
+            return
+        wanted = min(len(deliveries), self._limit)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PACE_S):
+                while self._pending or self.room < wanted:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def try_start(self) -> bool:
         """Take a place for a new order, unless others have been waiting for longer."""
@@ -67,6 +85,7 @@ class Admission:
         """`sagas` wait no longer."""
         if sagas:
             self._waiting = max(0, self._waiting - sagas)
+            self._changed.set()
             if self._pending:
                 self.freed.set()
 

@@ -48,8 +48,8 @@ class Sagas:
 
     async def load(self, store: Store, order_ids: Iterable[str]) -> SagaChunk:
         """Lock these sagas and read the database's clock."""
-        sagas = await store.lock_sagas(order_ids)
-        return SagaChunk(sagas, await store.now(), self.limits, frozenset(store.unreadable))
+        sagas, now = await store.lock_sagas(order_ids)
+        return SagaChunk(sagas, now, self.limits, frozenset(store.unreadable))
 
 
 class SagaChunk:
@@ -139,14 +139,10 @@ class SagaChunk:
             for order_id, saga in changed
             if order_id in self._loaded
         ]
-        if new:
-            await store.insert_sagas(new)
-        if updated:
-            await store.update_sagas(updated)
-        if self._history:
-            await store.insert_history(self._history)
         if not changed:
             return list(self._outgoing)
+        # sorted like the sagas, so that two instances wait for each other in one order
+        await store.save(new, updated, sorted(self._history, key=_order_and_version))
         after = Committed(partial(self._committed, store.memory, [saga for _, saga in changed]))
         return [*self._outgoing, after]
 
@@ -158,3 +154,7 @@ class SagaChunk:
                 ORDERS.labels(status).inc()
                 taken = saga.told.at - saga.order.accepted_at
                 ORDER_SECONDS.labels(status).observe(taken.total_seconds())
+
+
+def _order_and_version(entry: tuple[str, HistoryEntry]) -> tuple[str, int]:
+    return entry[0], entry[1].version

@@ -24,7 +24,13 @@ def routes(currency: str, sagas: Sagas, admission: Admission) -> list[Route]:
     reader = DeadLetterReader()
     return [
         Route(REPLIES, GROUPS[REPLIES], Replies(sagas, admission)),
-        Route(REQUESTS, GROUPS[REQUESTS], commands, refused=commands.refuse),
+        Route(
+            REQUESTS,
+            GROUPS[REQUESTS],
+            commands,
+            refused=commands.refuse,
+            pace=admission.pace,
+        ),
         Route(
             DEAD_LETTERS,
             GROUPS[DEAD_LETTERS],

@@ -33,6 +33,10 @@ _log = get_logger(__name__)
 queries = Queries("order_orchestrator", "sql/queries.sql")
 
 
+class HistoryError(Exception):
+    """A transition's row of history is there already, though its saga is a version behind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parked:
     """A command that waits, or waited, for its order."""
@@ -46,7 +50,7 @@ class Parked:
 class SagaMemory:
     """Sagas as they were last committed by this process, by order.
 
-    A version is committed once (see `update_sagas`), so a saga that is remembered under the
+    A version is committed once (see `save_sagas`), so a saga that is remembered under the
     version of the locked row is that row. Anything else is read.
     """
 
@@ -85,15 +89,17 @@ class Store:
         now: datetime = await queries.database_time.value(self._connection)
         return now
 
-    async def lock_sagas(self, order_ids: Iterable[str]) -> dict[str, Saga]:
-        """The sagas of these orders that are there, locked in key order.
+    async def lock_sagas(self, order_ids: Iterable[str]) -> tuple[dict[str, Saga], datetime]:
+        """The sagas of these orders that are there, locked in key order, and the database's clock.
 
         A row that can't be read is set aside for an operator, and left out.
         """
-        locked = await queries.lock_sagas.rows(self._connection, order_ids=sorted(set(order_ids)))
+        *locked, clock = await queries.lock_sagas.rows(
+            self._connection, order_ids=sorted(set(order_ids))
+        )
         sagas: dict[str, Saga] = {}
         missing: list[str] = []
-        for order_id, version in locked:
+        for order_id, version, _ in locked:
             saga = self.memory.get(order_id, version)
             if saga is None:
                 missing.append(order_id)
@@ -105,7 +111,7 @@ class Store:
                     sagas[row["order_id"]] = read_saga(row)
                 except UnreadableSagaError as error:
                     await self._set_aside(error)
-        return sagas
+        return sagas, clock["now"]
 
     async def _set_aside(self, error: UnreadableSagaError) -> None:
         self.unreadable.add(error.order_id)
@@ -124,40 +130,46 @@ class Store:
         rows = await queries.pending_sagas.rows(self._connection, sagas=limit)
         return [row["order_id"] for row in rows]
 
-    async def insert_sagas(self, sagas: Sequence[Saga]) -> None:
-        """Store new sagas; raises `Conflict` where another instance stored one of them."""
-        rows = [placed_columns(saga.order) | _progress(saga) for saga in sagas]
-        inserted = await queries.insert_sagas.rows(self._connection, sagas=_json(rows))
-        if len(inserted) != len(sagas):
-            raise Conflict("another instance stored an order of this chunk")
+    async def save(
+        self,
+        new: Sequence[Saga],
+        changed: Sequence[tuple[int, Saga]],
+        history: Sequence[tuple[str, HistoryEntry]],
+    ) -> None:
+        """Store new sagas, changed ones with the versions that they were loaded with, and what
+        happened by order id.
 
-    async def update_sagas(self, changed: Sequence[tuple[int, Saga]]) -> None:
-        """Save sagas with the versions that they were loaded with.
-
-        Raises `Conflict` where one has another version by now: a late writer loses.
+        Raises `Conflict` where another instance stored a new one, or a changed one has another
+        version by now: a late writer loses.
         """
-        rows = [
-            _progress(saga) | {"order_id": saga.order.order_id, "old_version": old_version}
-            for old_version, saga in changed
-        ]
-        updated = await queries.update_sagas.run(self._connection, sagas=_json(rows))
-        if updated != len(changed):
-            raise Conflict("another instance changed a saga of this chunk")
-
-    async def insert_history(self, entries: Sequence[tuple[str, HistoryEntry]]) -> None:
-        """Write what happened, by order id."""
-        rows = [
-            {
-                "order_id": order_id,
-                "version": entry.version,
-                "state": entry.state,
-                "cause": entry.cause,
-                "at": entry.at,
-                "note": entry.note,
-            }
-            for order_id, entry in entries
-        ]
-        await queries.insert_history.run(self._connection, entries=_json(rows))
+        written = await queries.save_sagas.row(
+            self._connection,
+            new=_json([placed_columns(saga.order) | _progress(saga) for saga in new]),
+            changed=_json(
+                [
+                    _progress(saga) | {"order_id": saga.order.order_id, "old_version": old_version}
+                    for old_version, saga in changed
+                ]
+            ),
+            history=_json(
+                [
+                    {
+                        "order_id": order_id,
+                        "version": entry.version,
+                        "state": entry.state,
+                        "cause": entry.cause,
+                        "at": entry.at,
+                        "note": entry.note,
+                    }
+                    for order_id, entry in history
+                ]
+            ),
+        )
+        assert written is not None
+        if (written["inserted"], written["updated"]) != (len(new), len(changed)):
+            raise Conflict("another instance stored or changed a saga of this chunk")
+        if written["told"] != len(history):
+            raise HistoryError("a saga of this chunk has a history that it can't have")
 
     async def park(self, commands: Sequence[tuple[str, str, Message, str]]) -> None:
         """Keep (order id, command id, command, traceparent) until the order comes."""

@@ -37,7 +37,7 @@ async def at_rest(stage: Stage) -> None:
     await stage.all_read()
     await stage.is_sound()
     await eventually(
-        lambda: stage.value("SELECT count(*) FROM outbox_chunk WHERE published_at IS NULL"),
+        lambda: stage.value("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
         accept=lambda chunks: chunks == 0,
         describe="the outbox is published",
         within_s=60,

@@ -94,6 +94,16 @@ def _step(step: str, status: str, order: str) -> str:
     )
 
 
+def _said(message_id: str, before: str, after: str) -> str:
+    """Changes one message in the outbox."""
+    return (
+        "UPDATE outbox SET messages = (SELECT json_agg("
+        f"  CASE WHEN fields ->> 3 = '{message_id}'"
+        f"  THEN replace(fields::text, '{before}', '{after}')::json ELSE fields END)"
+        " FROM json_array_elements(messages) AS fields)"
+    )
+
+
 PLANTED = {
     "history_is_gapless": {
         "a row is missing": "DELETE FROM saga_history WHERE order_id = 'reserving'",
@@ -131,16 +141,18 @@ PLANTED = {
         " WHERE order_id = 'reserving'",
     },
     "outcomes_were_written": {
-        "never said": "DELETE FROM outbox WHERE message_id = 'confirmed:OrderConfirmed'",
-        "another was said": "UPDATE outbox SET message_type = 'OrderRejected'"
-        " WHERE message_id = 'confirmed:OrderConfirmed'",
-        "said of an order that goes on": "UPDATE outbox SET message_type = 'OrderConfirmed'"
-        " WHERE message_id = 'charging:OrderAccepted'",
-        "two were said": "UPDATE outbox SET message_type = 'OrderCancelled'"
-        " WHERE message_id = 'confirmed:OrderAccepted'",
-        "said of an order that is not there": "UPDATE outbox SET key = 'nobody'"
-        " WHERE message_id = 'confirmed:OrderConfirmed';"
-        " UPDATE saga SET told_at = '2020-01-01' WHERE order_id = 'confirmed'",
+        "never said": _said("confirmed:OrderConfirmed", "orders.events.v1", "orders.other.v1"),
+        "another was said": _said(
+            "confirmed:OrderConfirmed", '"OrderConfirmed"', '"OrderRejected"'
+        ),
+        "said of an order that goes on": _said(
+            "charging:OrderAccepted", '"OrderAccepted"', '"OrderConfirmed"'
+        ),
+        "two were said": _said("confirmed:OrderAccepted", '"OrderAccepted"', '"OrderCancelled"'),
+        "said of an order that is not there": _said(
+            "confirmed:OrderConfirmed", '"confirmed"', '"nobody"'
+        )
+        + "; UPDATE saga SET told_at = '2020-01-01' WHERE order_id = 'confirmed'",
     },
     "nothing_is_forgotten": {
         "no timer, and no operator": "UPDATE saga SET timer_at = NULL WHERE order_id = 'awaiting'",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shared.testing.databases import Database
 
 
-@pytest.mark.parametrize(("path", "least"), [("sql/queries.sql", 18), ("sql/invariants.sql", 10)])
+@pytest.mark.parametrize(("path", "least"), [("sql/queries.sql", 17), ("sql/invariants.sql", 10)])
 async def test_every_named_query_prepares(database: Database, path: str, least: int) -> None:
     found = list(Queries("order_orchestrator", path))
     assert len(found) >= least

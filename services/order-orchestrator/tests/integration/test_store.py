@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from order_orchestrator.domain import (
@@ -20,8 +19,9 @@ from order_orchestrator.domain import (
     Stuck,
     Told,
 )
+from order_orchestrator.events import HistoryEntry
 from order_orchestrator.intake import Arrival, accept
-from order_orchestrator.store import SagaMemory
+from order_orchestrator.store import HistoryError, SagaMemory
 from shared.contracts.coupon import CouponRefusal
 from shared.contracts.order_parts import CouponDetail, LineDetail, OutcomeReason, PricedLine
 from shared.pipeline import Conflict
@@ -84,8 +84,9 @@ async def write_and_forget(one: Replica, saga: Saga) -> None:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.insert_sagas([saga])
-        assert await store.lock_sagas([saga.order.order_id]) == {saga.order.order_id: saga}
+        await store.save([saga], [], [])
+        locked, _ = await store.lock_sagas([saga.order.order_id])
+        assert locked == {saga.order.order_id: saga}
         await transaction.rollback()
 
 
@@ -103,9 +104,9 @@ async def test_an_updated_saga_is_read_back_too(replica: MakeReplica) -> None:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.insert_sagas([before])
-        await store.update_sagas([(before.version, after)])
-        assert await store.lock_sagas(["rich"]) == {"rich": after}
+        await store.save([before], [], [])
+        await store.save([], [(before.version, after)], [])
+        assert (await store.lock_sagas(["rich"]))[0] == {"rich": after}
         await transaction.rollback()
 
 
@@ -114,7 +115,7 @@ async def test_an_order_that_another_instance_stored_is_a_conflict(replica: Make
     await one.run(place_order("o-1"))
     with pytest.raises(Conflict):
         async with one.transaction() as store:
-            await store.insert_sagas([new_saga("o-2"), new_saga("o-1")])
+            await store.save([new_saga("o-2"), new_saga("o-1")], [], [])
     assert await one.value("SELECT count(*) FROM saga") == 1
 
 
@@ -123,11 +124,10 @@ async def test_f19_compare_and_swap_the_late_writer_loses(replica: MakeReplica) 
     await one.run(place_order("o-1"), place_order("o-2"))
     sagas = [await one.saga(order_id) for order_id in ("o-1", "o-2")]
     await one.execute("UPDATE saga SET version = version + 1 WHERE order_id = 'o-2'")
+    changed = [(saga.version, saga._replace(version=saga.version + 1)) for saga in sagas]
     with pytest.raises(Conflict):
         async with one.transaction() as store:
-            await store.update_sagas(
-                [(saga.version, saga._replace(version=saga.version + 1)) for saga in sagas]
-            )
+            await store.save([], changed, [])
     # neither was written: the transaction stands and falls as one
     assert (await one.saga("o-1")).version == sagas[0].version
     await one.execute("UPDATE saga SET version = version - 1 WHERE order_id = 'o-2'")
@@ -135,12 +135,31 @@ async def test_f19_compare_and_swap_the_late_writer_loses(replica: MakeReplica) 
 
 async def test_history_of_a_version_is_written_once(replica: MakeReplica) -> None:
     one = await replica()
-    rows = await one.run(place_order("o-1"))
-    assert rows
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await one.execute(
-            "INSERT INTO saga_history SELECT order_id, version, state, cause, at FROM saga_history"
-        )
+    await one.run(place_order("o-1"))
+    saga = await one.saga("o-1")
+    changed = (saga.version, saga._replace(version=saga.version + 1))
+    entry = HistoryEntry(saga.version, saga.state, "test", NOW, None)
+    with pytest.raises(HistoryError):
+        async with one.transaction() as store:
+            await store.save([], [changed], [("o-1", entry)])
+    assert await one.saga("o-1") == saga
+
+
+async def test_the_clock_is_read_once_all_locks_are_held(replica: MakeReplica) -> None:
+    one, two = await replica(), await replica()
+    await one.run(place_order("o-1"), place_order("o-2"))
+    async with two.transaction() as waiting:
+        async with one.transaction() as first:
+            await first.lock_sagas(["o-2"])
+            blocked = asyncio.create_task(waiting.lock_sagas(["o-1", "o-2"]))
+            await eventually(
+                lambda: one.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+                describe="the other instance waits",
+            )
+            until = await first.now()
+        locked, now = await blocked
+    assert set(locked) == {"o-1", "o-2"}
+    assert now > until
 
 
 async def test_locks_are_taken_in_key_order(replica: MakeReplica) -> None:

@@ -42,7 +42,7 @@ LETTERS = "stock.dlq.v1"
 ADMIN_LETTERS = "stock-requests.dlq.v1"
 
 AT_REST = """
-SELECT count(*) FROM outbox_chunk WHERE published_at IS NULL
+SELECT count(*) FROM outbox WHERE published_at IS NULL
 """
 
 

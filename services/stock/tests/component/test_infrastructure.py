@@ -85,7 +85,7 @@ async def test_f40_told_to_stop_in_mid_chunk_it_finishes_commits_and_ends(shop: 
             [command.order_id for command in commands],
         )
         unpublished = await connection.fetchval(
-            "SELECT count(*) FROM outbox_chunk WHERE published_at IS NULL"
+            "SELECT count(*) FROM outbox WHERE published_at IS NULL"
         )
     assert decided > 0
     assert decided + lag == len(commands)

@@ -48,7 +48,8 @@ def leaves_pool_stale(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = sqlstate(error)
         return state[:2] in _STALE_CLASSES or state in _STALE_STATES
-    return isinstance(error, OSError)
+    # asyncpg raises its own error where a connection is cut in the midst of an exchange
+    return isinstance(error, OSError | asyncpg.InternalClientError)
 
 
 def cause(error: BaseException) -> str:

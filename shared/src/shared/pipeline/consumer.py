@@ -53,10 +53,17 @@ class PatientSubscriber(BatchSubscriber):
     __slots__ = ()
 
     async def get_msg(self, consumer: AIOKafkaConsumer) -> Records:
-        """The records that are there, or those that come first; none after the timeout."""
+        """The records that are there, or those that come first; none after the timeout.
+
+        Nothing is fetched while a chunk is in hand. aiokafka would fetch ahead what is there when
+        the chunk starts, and what comes while it runs would wait for a chunk more. Records that
+        came in one fetch beyond `max_records` are in memory, and need no other.
+        """
+        consumer.resume(*consumer.paused())
         found = await consumer.getmany(
             timeout_ms=self.batch_timeout_ms, max_records=self.max_records
         )
+        consumer.pause(*consumer.assignment())
         return tuple(chain.from_iterable(found.values()))
 
 
@@ -156,6 +163,8 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._in_hand = records
                 started = asyncio.get_running_loop().time()
                 deliveries, refusals = self._read(records)
+                if self.route.pace is not None:
+                    await self.route.pace(deliveries)
                 if any(self._tracing.is_recorded(delivery.traceparent) for delivery in deliveries):
                     await self._run_traced(deliveries, refusals)
                 elif deliveries or refusals:

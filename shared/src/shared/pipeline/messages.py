@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from prometheus_client import Counter
 
@@ -124,5 +124,7 @@ class Route:
     keeps_answers: bool = False
     """The inbox keeps the answers for good and gives them to duplicates, which the handler then
     never sees: for requests, whose effect has no record of its own to answer from."""
+    pace: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None
+    """Waits before a chunk begins, outside of its transaction and for a bounded time."""
     readers: Mapping[str, Reader] | None = None
     """How values are read, by topic; by default as the registry of topics says."""

@@ -1,15 +1,19 @@
 """The outbox: what a transaction wants to say, written with its effects.
 
-Rows are written, published and marked by chunk. Public chunks stay for a day, since Kafka
-acknowledges before it syncs its disk; internal ones go as soon as they are published, and the
-saga's timers make up for what a broker lost.
+A chunk is one row of the table, however many messages it holds. Public chunks stay for a day,
+since Kafka acknowledges before it syncs its disk; internal ones go as soon as they are published,
+and the saga's timers make up for what a broker lost.
 """
 
 from __future__ import annotations
 
-import json
+import base64
+import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from shared.contracts.topics import TOPICS
 from shared.database import Connection, Queries
@@ -32,7 +36,7 @@ PUBLIC_TOPICS = frozenset(
 
 
 class Row(NamedTuple):
-    """One row of the outbox."""
+    """One message of the outbox."""
 
     topic: str
     key: bytes | None
@@ -58,7 +62,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The rows of one transaction that are marked together."""
+    """The messages of one transaction that are published and marked together."""
 
     chunk_id: int
     created_at: datetime
@@ -84,30 +88,19 @@ async def write_outbox(
 ) -> list[Chunk]:
     """Write `rows`, inside the transaction of their effects: a chunk for internal ones, a chunk
     for public ones, both in the given order."""
-    internal: list[Row] = []
-    public: list[Row] = []
+    parts: dict[bool, list[Row]] = {}
     for row in rows:
-        (public if row.topic in PUBLIC_TOPICS else internal).append(row)
-    chunks = []
-    for part, is_public in ((internal, False), (public, True)):
-        if not part:
-            continue
-        written = await _queries.write_outbox.row(
-            connection,
-            owner=owner,
-            public=is_public,
-            lease_s=lease_s,
-            topics=[row.topic for row in part],
-            keys=[row.key for row in part],
-            types=[row.message_type for row in part],
-            ids=[row.message_id for row in part],
-            values=[row.value for row in part],
-            traceparents=[row.traceparent for row in part],
-            headers=[json.dumps(row.headers) if row.headers else None for row in part],
-        )
-        assert written is not None
-        chunks.append(Chunk(written["chunk_id"], written["created_at"], part))
-    return chunks
+        parts.setdefault(row.topic in PUBLIC_TOPICS, []).append(row)
+    if not parts:
+        return []
+    written = await _queries.write_outbox.rows(
+        connection,
+        owner=owner,
+        lease_s=lease_s,
+        public=list(parts),
+        messages=[_to_json(part) for part in parts.values()],
+    )
+    return [Chunk(row["chunk_id"], row["created_at"], parts[row["public"]]) for row in written]
 
 
 async def mark_published(connection: Connection, chunk_ids: Sequence[int]) -> None:
@@ -137,30 +130,15 @@ async def claim_unpublished(
         own_grace_s=own_grace_s,
         chunks=limit_chunks,
     )
-    created = {row["chunk_id"]: row["created_at"] for row in claimed}
-    rows: dict[int, list[Row]] = {chunk_id: [] for chunk_id in sorted(created)}
-    for row in await _queries.read_outbox.rows(connection, chunk_ids=list(rows)):
-        rows[row["chunk_id"]].append(
-            Row(
-                row["topic"],
-                row["key"],
-                row["message_type"],
-                row["message_id"],
-                row["value"],
-                row["traceparent"],
-                json.loads(row["headers"]) if row["headers"] else None,
-            )
-        )
-    return [Chunk(chunk_id, created[chunk_id], part) for chunk_id, part in rows.items()]
+    return [
+        Chunk(row["chunk_id"], row["created_at"], _from_json(row["messages"]))
+        for row in sorted(claimed, key=itemgetter("chunk_id"))
+    ]
 
 
-async def delete_published(
-    connection: Connection, *, public: bool, keep_s: float, limit_chunks: int
-) -> int:
-    """Delete chunks published more than `keep_s` seconds ago; returns how many."""
-    return await _queries.delete_published.run(
-        connection, public=public, keep_s=keep_s, chunks=limit_chunks
-    )
+async def delete_published(connection: Connection, *, keep_s: float, limit_chunks: int) -> int:
+    """Delete public chunks published more than `keep_s` seconds ago; returns how many."""
+    return await _queries.delete_published.run(connection, keep_s=keep_s, chunks=limit_chunks)
 
 
 async def backlog(connection: Connection, limit: int = 1000) -> tuple[int, float]:
@@ -168,6 +146,42 @@ async def backlog(connection: Connection, limit: int = 1000) -> tuple[int, float
     row = await _queries.outbox_backlog.row(connection, limit=limit)
     assert row is not None
     return row["chunks"], row["oldest_age_s"]
+
+
+def _to_json(rows: Sequence[Row]) -> str:
+    """The rows as `outbox_message` takes them apart. Only dead letters have headers, and only
+    they may hold bytes that are no text."""
+    fields: list[tuple[Any, ...]] = []
+    for topic, key, message_type, message_id, value, traceparent, headers in rows:
+        if headers is None:
+            fields.append((topic, key, message_type, message_id, traceparent, value))
+        else:
+            fields.append(
+                (topic, _text(key), message_type, message_id, traceparent, _text(value), headers)
+            )
+    return to_json(fields).decode()
+
+
+def _from_json(written: str) -> list[Row]:
+    return [
+        Row(topic, _bytes(key), message_type, message_id, _bytes(value), traceparent, *headers)
+        for topic, key, message_type, message_id, traceparent, value, *headers in from_json(written)
+    ]
+
+
+def _text(content: bytes | None) -> str | dict[str, str] | None:
+    if content is None:
+        return None
+    with contextlib.suppress(UnicodeDecodeError):
+        if b"\0" not in content:  # Postgres has no text with it
+            return content.decode()
+    return {"base64": base64.b64encode(content).decode()}
+
+
+def _bytes(written: str | Mapping[str, str] | None) -> bytes | None:
+    if written is None or isinstance(written, str):
+        return None if written is None else written.encode()
+    return base64.b64decode(written["base64"])
 
 
 def _headers(row: Row, fixed: tuple[tuple[str, bytes], ...]) -> list[tuple[str, bytes]]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 MESSAGES_AT_ONCE = 2_000
+MARK_INTERVAL_S = 0.1
+"""Marks wait for so long for others to go with: a process that dies meanwhile publishes again what
+it published in that time."""
 
 
 class Relay:
@@ -101,6 +104,7 @@ class Relay:
         attempt = 0
         while True:
             await self._mark_wake.wait()
+            await asyncio.sleep(MARK_INTERVAL_S)
             self._mark_wake.clear()
             marked, self._unmarked = self._unmarked, []
             try:

@@ -71,26 +71,20 @@ class Sweeper:
 
 
 class Janitor:
-    """Deletes published chunks that nobody needs any more, a bounded number at a time."""
+    """Deletes public chunks that nobody needs any more, a bounded number at a time."""
 
     def __init__(self, pool: Pool, *, keep_public_s: float) -> None:
-        """Public rows stay `keep_public_s` seconds after they were published, internal ones go."""
+        """Public chunks stay `keep_public_s` seconds after they were published."""
         self._pool = pool
         self._keep_public_s = keep_public_s
 
     async def run_once(self) -> Swept:
-        """Delete one batch of each kind."""
+        """Delete one batch."""
         async with self._pool.acquire() as connection:
-            internal = await outbox.delete_published(
-                connection, public=False, keep_s=0.0, limit_chunks=DELETED_CHUNKS_AT_ONCE
+            deleted = await outbox.delete_published(
+                connection, keep_s=self._keep_public_s, limit_chunks=DELETED_CHUNKS_AT_ONCE
             )
-            public = await outbox.delete_published(
-                connection,
-                public=True,
-                keep_s=self._keep_public_s,
-                limit_chunks=DELETED_CHUNKS_AT_ONCE,
-            )
-        return Swept(internal + public, more=DELETED_CHUNKS_AT_ONCE in (internal, public))
+        return Swept(deleted, more=deleted == DELETED_CHUNKS_AT_ONCE)
 
 
 class InboxJanitor:

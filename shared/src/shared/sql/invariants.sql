@@ -3,17 +3,16 @@
 -- name: outbox_is_published
 -- Invariant 8, at rest: the outbox is empty of unpublished rows.
 SELECT chunk_id, owner, created_at, lease_until
-FROM outbox_chunk
+FROM outbox
 WHERE published_at IS NULL
 ORDER BY chunk_id;
 
--- name: outbox_rows_have_their_chunk
--- Invariant 8, always: every outbox row belongs to a chunk, and every chunk has rows; a row
--- without its chunk would never be published.
-SELECT coalesce(chunk.chunk_id, row.chunk_id) AS chunk_id, row.position, row.topic, row.message_id
-FROM outbox_chunk AS chunk
-FULL JOIN outbox AS row ON row.chunk_id = chunk.chunk_id
-WHERE chunk.chunk_id IS NULL OR row.chunk_id IS NULL;
+-- name: outbox_rows_say_something
+-- Invariant 8, always: every row of the outbox holds messages, each with a topic and an id; what
+-- can't be read would never be published.
+SELECT outbox.chunk_id, message.position, message.topic, message.message_id
+FROM outbox LEFT JOIN outbox_message AS message ON message.chunk_id = outbox.chunk_id
+WHERE message.topic IS NULL OR message.message_id IS NULL;
 
 -- name: schema_is_closed_to_other_services
 -- Invariant 10, always: no service's role can read another's schema.

@@ -70,7 +70,7 @@ async def test_the_second_run_does_nothing(bare: Database) -> None:
     assert ran[0] == "shared/0001_pipeline"
     assert "stock/0001_initial" in ran
     assert await migrate(bare.dsn("stock"), "stock", "stock") == []
-    assert {"inbox", "outbox", "outbox_chunk", "lease", "product"} <= await tables(bare)
+    assert {"inbox", "outbox", "lease", "product"} <= await tables(bare)
 
 
 async def test_instances_that_start_at_once_run_each_migration_once(bare: Database) -> None:

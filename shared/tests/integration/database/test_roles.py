@@ -50,7 +50,7 @@ async def test_the_operator_reads_all_and_writes_none(database: Database) -> Non
             assert await connection.fetchval(f"SELECT count(*) FROM {schema}.inbox") == 0
             for statement in (
                 f"DELETE FROM {schema}.inbox",
-                f"UPDATE {schema}.outbox_chunk SET owner = 'me'",
+                f"UPDATE {schema}.outbox SET owner = 'me'",
                 f"CREATE TABLE {schema}.mine ()",
             ):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -152,7 +152,7 @@ async def test_effects_replies_and_ids_are_one_transaction(bench: Bench) -> None
     await bench.runner.run(commits("o-1", "o-2"), ())
     assert await bench.effects() == {"o-1": 1, "o-2": 1}
     assert bench.relay.ids("stock.replies.v1") == replies("o-1", "o-2")
-    assert (await bench.count("inbox"), await bench.count("outbox")) == (2, 2)
+    assert (await bench.count("inbox"), await bench.count("outbox_message")) == (2, 2)
 
 
 async def test_f1_a_chunk_again_gives_the_same_replies_and_no_effect(bench: Bench) -> None:
@@ -251,7 +251,7 @@ async def test_f47_the_retry_after_a_lost_reply_to_commit_finds_its_own_work(
     assert await bench.effects() == {"o-0": 1, "o-1": 1, "o-2": 1}
     # the relay has the last attempt's; those of the first two are the sweeper's to publish
     assert behind.relay.ids("stock.replies.v1") == replies("o-0", "o-1", "o-2")
-    assert await bench.count("outbox_chunk WHERE published_at IS NULL") == 4
+    assert await bench.count("outbox WHERE published_at IS NULL") == 4
 
 
 async def test_f50_a_chunk_that_is_cancelled_leaves_nothing(bench: Bench, handler: Effects) -> None:
@@ -262,7 +262,7 @@ async def test_f50_a_chunk_that_is_cancelled_leaves_nothing(bench: Bench, handle
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await bench.effects() == {}
-    assert (await bench.count("inbox"), await bench.count("outbox")) == (0, 0)
+    assert (await bench.count("inbox"), await bench.count("outbox_message")) == (0, 0)
     handler.gate.open()
     await bench.runner.run(commits("o-1"), ())
     assert await bench.effects() == {"o-1": 1}

@@ -72,6 +72,20 @@ async def test_rows_come_back_as_they_were_written(connection: Connection) -> No
     assert first.created_at.tzinfo is not None
 
 
+async def test_any_bytes_of_a_dead_letter_come_back(connection: Connection) -> None:
+    text = '\ud55c\u2028\\u0000\n"'.encode()
+    odd = (None, b"", b"\xff\xfe", b"a\x00b", b'{"base64": "x"}', text)
+    rows = [
+        Row("stock.dlq.v1", key, "DeadLetter", f"{n}", value, TRACE, {"dlq-error": '\x7f\n"'})
+        for n, (key, value) in enumerate((key, value) for key in odd for value in odd)
+    ]
+    await write(connection, *rows)
+    (chunk,) = await claim(connection)
+    assert list(chunk.rows) == rows
+    seen = await connection.fetch("SELECT * FROM outbox_message ORDER BY position")
+    assert [row["message_id"] for row in seen] == [row.message_id for row in rows]
+
+
 async def test_nothing_is_written_for_nothing(connection: Connection) -> None:
     assert await write(connection) == []
     assert await outbox.backlog(connection) == (0, 0.0)
@@ -100,7 +114,7 @@ async def test_an_instance_leaves_its_relay_what_is_young_or_in_its_memory(
     young, held, left = [(await write(connection, internal(name)))[0] for name in "abc"]
     assert ids(await claim(connection, own_grace_s=3.0)) == []
     await connection.execute(
-        "UPDATE outbox_chunk SET created_at = created_at - interval '4 s' WHERE chunk_id <> $1",
+        "UPDATE outbox SET created_at = created_at - interval '4 s' WHERE chunk_id <> $1",
         young,
     )
     assert ids(await claim(connection, own_grace_s=3.0, in_memory=(held,))) == [left]
@@ -148,9 +162,10 @@ async def test_f36_a_low_id_that_commits_late_is_not_passed_over(
 async def test_a_marked_chunk_is_over(connection: Connection) -> None:
     written = await write(connection, internal("a"), public("b"))
     await outbox.mark_published(connection, written)
-    at = await connection.fetch("SELECT published_at FROM outbox_chunk ORDER BY chunk_id")
+    assert await connection.fetchval("SELECT count(*) FROM outbox") == 1, "the internal one is over"
+    at = await connection.fetch("SELECT published_at FROM outbox ORDER BY chunk_id")
     await outbox.mark_published(connection, written)  # a late relay changes nothing
-    assert at == await connection.fetch("SELECT published_at FROM outbox_chunk ORDER BY chunk_id")
+    assert at == await connection.fetch("SELECT published_at FROM outbox ORDER BY chunk_id")
     assert await claim(connection) == []
     assert await outbox.backlog(connection) == (0, 0.0)
 
@@ -160,28 +175,31 @@ async def test_internal_rows_go_at_once_and_public_ones_are_kept(connection: Con
     await write(connection, internal("unpublished"))
     await outbox.mark_published(connection, written)
 
-    async def delete(*, public: bool, keep_s: float) -> int:
-        return await outbox.delete_published(
-            connection, public=public, keep_s=keep_s, limit_chunks=50
-        )
+    async def delete(keep_s: float) -> int:
+        return await outbox.delete_published(connection, keep_s=keep_s, limit_chunks=50)
 
-    assert await delete(public=False, keep_s=0.0) == 1
-    assert await delete(public=True, keep_s=86_400.0) == 0
+    async def left() -> list[str]:
+        return [
+            row["message_id"]
+            for row in await connection.fetch(
+                "SELECT message_id FROM outbox_message ORDER BY message_id"
+            )
+        ]
+
+    assert await left() == ["b", "unpublished"]
+    assert await delete(keep_s=86_400.0) == 0
     await connection.execute(
-        "UPDATE outbox_chunk SET published_at = now() - interval '25 h' WHERE public"
+        "UPDATE outbox SET published_at = now() - interval '25 h' WHERE public"
     )
-    assert await delete(public=True, keep_s=86_400.0) == 1
-    assert [row["message_id"] for row in await connection.fetch("SELECT * FROM outbox")] == [
-        "unpublished"
-    ]
+    assert await delete(keep_s=86_400.0) == 1
+    assert await left() == ["unpublished"]
 
 
 async def test_f37_deleting_is_bounded(connection: Connection) -> None:
     for number in range(5):
-        await outbox.mark_published(connection, await write(connection, internal(str(number))))
+        await outbox.mark_published(connection, await write(connection, public(str(number))))
     deleted = [
-        await outbox.delete_published(connection, public=False, keep_s=-1.0, limit_chunks=2)
-        for _ in range(4)
+        await outbox.delete_published(connection, keep_s=-1.0, limit_chunks=2) for _ in range(4)
     ]
     assert deleted == [2, 2, 1, 0]
 
@@ -191,7 +209,7 @@ async def test_f37_the_backlog_tells_its_size_up_to_a_limit_and_its_age(
 ) -> None:
     for number in range(4):
         await write(connection, internal(str(number)))
-    await connection.execute("UPDATE outbox_chunk SET created_at = now() - interval '90 s'")
+    await connection.execute("UPDATE outbox SET created_at = now() - interval '90 s'")
     chunks, age_s = await outbox.backlog(connection, limit=3)
     assert chunks == 3
     assert 89 < age_s < 120

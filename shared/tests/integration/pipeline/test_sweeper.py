@@ -65,18 +65,17 @@ def instance(number: int, pool: Pool, broker: Broker, *, lease_s: float = 30.0) 
     return Sweeper(pool, relay, lease_s=lease_s)
 
 
-async def write(pool: Pool, number: int, *, owner: str, lease_s: float = -1.0) -> None:
+async def write(
+    pool: Pool, number: int, *, owner: str, lease_s: float = -1.0, topic: str = "stock.replies.v1"
+) -> None:
     """A chunk of three messages; two chunks in a row share a key."""
-    rows = [
-        Row("stock.replies.v1", b"k%d" % (number // 2), "T", f"{number}.{at}", b"{}", "")
-        for at in range(3)
-    ]
+    rows = [Row(topic, b"k%d" % (number // 2), "T", f"{number}.{at}", b"{}", "") for at in range(3)]
     async with pool.acquire() as connection:
         await outbox.write_outbox(connection, rows, owner=owner, lease_s=lease_s)
 
 
 async def pending(pool: Pool) -> int:
-    return int(await pool.fetchval("SELECT count(*) FROM outbox_chunk WHERE published_at IS NULL"))
+    return int(await pool.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"))
 
 
 async def test_a_started_instance_takes_its_own_at_once_and_others_after_their_lease(
@@ -140,14 +139,12 @@ async def test_f35_one_sweeper_keeps_the_order_of_each_key(pool: Pool) -> None:
 async def test_f37_a_large_backlog_is_swept_in_bounded_batches(pool: Pool) -> None:
     async with pool.acquire() as connection:
         await connection.execute(
-            "INSERT INTO outbox_chunk (owner, public, created_at, lease_until)"
-            " SELECT 'gone', false, now() - interval '1 h', now() FROM generate_series(1, 3000)"
-        )
-        await connection.execute(
-            "INSERT INTO outbox"
-            " (chunk_id, position, topic, message_type, message_id, value, traceparent)"
-            " SELECT chunk_id, position, 'stock.replies.v1', 'T', chunk_id || '.' || position,"
-            " '{}', '' FROM outbox_chunk, generate_series(1, 20) AS position"
+            "INSERT INTO outbox (owner, public, created_at, lease_until, messages)"
+            " SELECT 'gone', false, now() - interval '1 h', now(), ("
+            "  SELECT json_agg(json_build_array('stock.replies.v1', NULL, 'T',"
+            "                                   chunk || '.' || position, '', '{}'))"
+            "  FROM generate_series(1, 20) AS position)"
+            " FROM generate_series(1, 3000) AS chunk"
         )
     broker = Broker()
     own = instance(0, pool, broker)
@@ -200,12 +197,12 @@ async def _claim(pool: Pool) -> list[outbox.Chunk]:
 async def test_the_janitor_deletes_what_is_over(pool: Pool) -> None:
     broker = Broker()
     for number in range(3):
-        await write(pool, number, owner="stock-0")
+        await write(pool, number, owner="stock-0", topic="stock.events.v1")
     await instance(0, pool, broker).run_once()
     await write(pool, 4, owner="stock-0")
-    janitor = Janitor(pool, keep_public_s=86_400.0)
-    assert await janitor.run_once() == sweeper.Swept(3, more=False)
-    assert await pool.fetchval("SELECT count(*) FROM outbox") == 3
+    assert await Janitor(pool, keep_public_s=3_600).run_once() == sweeper.Swept(0, more=False)
+    assert await Janitor(pool, keep_public_s=-1).run_once() == sweeper.Swept(3, more=False)
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 1
     assert await pending(pool) == 1
 
 

@@ -33,14 +33,12 @@ SELECT user_id FROM wallet WHERE is_open;
 
 PLANTS = {
     "outbox_is_published": (
-        "WITH chunk AS (INSERT INTO stock.outbox_chunk (owner, public, lease_until)"
-        "               VALUES ('stock-0', false, now()) RETURNING chunk_id)"
-        " INSERT INTO stock.outbox (chunk_id, position, topic, message_type, message_id)"
-        " SELECT chunk_id, 1, 'stock.replies.v1', 'StockReserved', 'o-1:reserve:do' FROM chunk"
+        "INSERT INTO stock.outbox (owner, public, lease_until, messages) VALUES ('stock-0', false,"
+        ' now(), \'[["stock.replies.v1", null, "StockReserved", "o-1:reserve:do"]]\')'
     ),
-    "outbox_rows_have_their_chunk": (
-        "INSERT INTO stock.outbox (chunk_id, position, topic, message_type, message_id)"
-        " VALUES (77, 1, 'stock.replies.v1', 'StockReserved', 'o-1:reserve:do')"
+    "outbox_rows_say_something": (
+        "INSERT INTO stock.outbox (owner, public, lease_until, published_at, messages)"
+        " VALUES ('stock-0', true, now(), now(), '[]')"
     ),
     "schema_is_closed_to_other_services": "GRANT USAGE ON SCHEMA stock TO payment",
 }

@@ -59,7 +59,7 @@ INFRASTRUCTURE = [
     (asyncpg.UndefinedTableError(""), "postgres", False),
     (asyncpg.InsufficientPrivilegeError(""), "postgres", False),
     (asyncpg.InterfaceError("the pool is closing"), "postgres", False),
-    (asyncpg.InternalClientError(""), "postgres", False),
+    (asyncpg.InternalClientError(""), "postgres", True),
     (redis.exceptions.ConnectionError(), "redis", False),
     (redis.exceptions.ReadOnlyError(), "redis", False),
     (aiokafka.errors.KafkaConnectionError(), "kafka", False),

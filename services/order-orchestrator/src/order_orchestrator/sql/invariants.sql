@@ -88,9 +88,8 @@ WHERE outcome.versions IS DISTINCT FROM
 SELECT saga.order_id, saga.state, saga.told_at, said.outcomes
 FROM saga
 FULL JOIN (
-    SELECT convert_from(key, 'UTF8') AS order_id,
-           array_agg(DISTINCT message_type) AS outcomes
-    FROM outbox
+    SELECT key AS order_id, array_agg(DISTINCT message_type) AS outcomes
+    FROM outbox_message
     WHERE topic = 'orders.events.v1'
       AND message_type IN ('OrderConfirmed', 'OrderRejected', 'OrderCancelled')
     GROUP BY key

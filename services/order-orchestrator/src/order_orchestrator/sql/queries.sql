@@ -3,13 +3,19 @@
 SELECT clock_timestamp();
 
 -- name: lock_sagas
--- The versions of a chunk's sagas, locked in key order. Most sagas are remembered by the
--- instance that wrote them last, and need not be read again.
-SELECT order_id, version
-FROM saga
-WHERE order_id = ANY (:order_ids::text[])
-ORDER BY order_id
-FOR UPDATE;
+-- The versions of a chunk's sagas, locked in key order, and the clock once all locks are held: the
+-- last row has it. Most sagas are remembered by the instance that wrote them last, and need not be
+-- read again.
+WITH locked AS (
+    SELECT order_id, version
+    FROM saga
+    WHERE order_id = ANY (:order_ids::text[])
+    ORDER BY order_id
+    FOR UPDATE
+)
+SELECT order_id, version, NULL AS now FROM locked
+UNION ALL
+SELECT NULL, NULL, clock_timestamp();
 
 -- name: read_sagas
 -- Sagas that are locked by now and not remembered.
@@ -43,46 +49,51 @@ SELECT (SELECT count(*) FROM saga WHERE waiting) AS waiting,
        EXISTS (SELECT FROM saga
                WHERE pending_since IS NOT NULL AND stuck_since IS NULL) AS pending;
 
--- name: insert_sagas
--- New sagas; one that is there already is another instance's.
-INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at,
-                  placed, definition_version, state, version, sends, last_sent_at, deadline_at,
-                  pay_by, timer_at, stuck_since, stuck_why, told_version, told_at, progress,
-                  pending_since, waiting)
-SELECT order_id, user_id, decode(fingerprint, 'hex'), fingerprint_version, traceparent,
-       accepted_at, placed, definition_version, state, version, sends, last_sent_at, deadline_at,
-       pay_by, timer_at, stuck_since, stuck_why, told_version, told_at, progress,
-       pending_since, waiting
-FROM json_to_recordset(:sagas::json) AS row (
-    order_id text, user_id text, fingerprint text, fingerprint_version integer, traceparent text,
-    accepted_at timestamptz, placed json, definition_version integer, state text, version bigint,
-    sends integer, last_sent_at timestamptz, deadline_at timestamptz, pay_by timestamptz,
-    timer_at timestamptz, stuck_since timestamptz, stuck_why text, told_version bigint,
-    told_at timestamptz, progress json, pending_since timestamptz, waiting boolean)
-ON CONFLICT DO NOTHING
-RETURNING order_id;
-
--- name: update_sagas!
--- Compare and swap: a row whose version moved on isn't touched, and the caller counts.
-UPDATE saga
-SET definition_version = row.definition_version, state = row.state, version = row.version,
-    sends = row.sends, last_sent_at = row.last_sent_at, deadline_at = row.deadline_at,
-    pay_by = row.pay_by, timer_at = row.timer_at, stuck_since = row.stuck_since,
-    stuck_why = row.stuck_why, told_version = row.told_version, told_at = row.told_at,
-    progress = row.progress, pending_since = row.pending_since, waiting = row.waiting
-FROM json_to_recordset(:sagas::json) AS row (
-    order_id text, old_version bigint, definition_version integer, state text, version bigint,
-    sends integer, last_sent_at timestamptz, deadline_at timestamptz, pay_by timestamptz,
-    timer_at timestamptz, stuck_since timestamptz, stuck_why text, told_version bigint,
-    told_at timestamptz, progress json, pending_since timestamptz, waiting boolean)
-WHERE saga.order_id = row.order_id AND saga.version = row.old_version;
-
--- name: insert_history!
--- One row per transition.
-INSERT INTO saga_history (order_id, version, state, cause, at, note)
-SELECT order_id, version, state, cause, at, note
-FROM json_to_recordset(:entries::json) AS row (
-    order_id text, version bigint, state text, cause text, at timestamptz, note text);
+-- name: save_sagas
+-- New sagas; changed ones by compare and swap; one row of history per transition. What another
+-- instance stored first or changed meanwhile is left as it is: the caller compares the counts.
+WITH inserted AS (
+    INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version, traceparent,
+                      accepted_at, placed, definition_version, state, version, sends,
+                      last_sent_at, deadline_at, pay_by, timer_at, stuck_since, stuck_why,
+                      told_version, told_at, progress, pending_since, waiting)
+    SELECT order_id, user_id, decode(fingerprint, 'hex'), fingerprint_version, traceparent,
+           accepted_at, placed, definition_version, state, version, sends,
+           last_sent_at, deadline_at, pay_by, timer_at, stuck_since, stuck_why,
+           told_version, told_at, progress, pending_since, waiting
+    FROM json_to_recordset(:new::json) AS row (
+        order_id text, user_id text, fingerprint text, fingerprint_version integer,
+        traceparent text, accepted_at timestamptz, placed json, definition_version integer,
+        state text, version bigint, sends integer, last_sent_at timestamptz,
+        deadline_at timestamptz, pay_by timestamptz, timer_at timestamptz,
+        stuck_since timestamptz, stuck_why text, told_version bigint, told_at timestamptz,
+        progress json, pending_since timestamptz, waiting boolean)
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), updated AS (
+    UPDATE saga
+    SET definition_version = row.definition_version, state = row.state, version = row.version,
+        sends = row.sends, last_sent_at = row.last_sent_at, deadline_at = row.deadline_at,
+        pay_by = row.pay_by, timer_at = row.timer_at, stuck_since = row.stuck_since,
+        stuck_why = row.stuck_why, told_version = row.told_version, told_at = row.told_at,
+        progress = row.progress, pending_since = row.pending_since, waiting = row.waiting
+    FROM json_to_recordset(:changed::json) AS row (
+        order_id text, old_version bigint, definition_version integer, state text, version bigint,
+        sends integer, last_sent_at timestamptz, deadline_at timestamptz, pay_by timestamptz,
+        timer_at timestamptz, stuck_since timestamptz, stuck_why text, told_version bigint,
+        told_at timestamptz, progress json, pending_since timestamptz, waiting boolean)
+    WHERE saga.order_id = row.order_id AND saga.version = row.old_version
+    RETURNING 1
+), told AS (
+    INSERT INTO saga_history (order_id, version, state, cause, at, note)
+    SELECT order_id, version, state, cause, at, note
+    FROM json_to_recordset(:history::json) AS row (
+        order_id text, version bigint, state text, cause text, at timestamptz, note text)
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM updated) AS updated,
+       (SELECT count(*) FROM told) AS told;
 
 -- name: set_aside!
 -- A row that this code can't read: no timer touches it again, and operators see it.

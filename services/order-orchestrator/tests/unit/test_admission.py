@@ -1,0 +1,92 @@
+"""Admission counts, and paces how fast new orders are read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from order_orchestrator import admission as module
+from order_orchestrator.admission import Admission
+from shared.pipeline import Delivery
+from shared.pipeline.messages import Received
+from shared.testing.builders import cancel_order, place_order
+
+if TYPE_CHECKING:
+    from shared.contracts.base import Message
+
+LIMIT = 10
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what waits without need fails by the test's own timeout."""
+    monkeypatch.setattr(module, "PACE_S", 3_600.0)
+
+
+@pytest.fixture
+def admission() -> Admission:
+    counted = Admission(LIMIT)
+    counted.counted(0, pending=False)
+    return counted
+
+
+def deliver(*messages: Message) -> list[Delivery]:
+    received = Received("orders.commands.v1", 0, 0, 0, None, None, "")
+    return [Delivery(message, "", b"", received, "") for message in messages]
+
+
+def orders(number: int) -> list[Delivery]:
+    return deliver(*[place_order(f"o-{n}") for n in range(number)])
+
+
+async def begins(admission: Admission, deliveries: list[Delivery]) -> asyncio.Task[None]:
+    """A chunk that has run as far as it can by now."""
+    chunk = asyncio.create_task(admission.pace(deliveries))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return chunk
+
+
+async def test_a_chunk_waits_until_all_of_it_may_start(admission: Admission) -> None:
+    admission.started(LIMIT)
+    chunk = await begins(admission, orders(3))
+    admission.left(2)
+    await asyncio.sleep(0)
+    assert not chunk.done()
+    admission.left(1)
+    await chunk
+    assert all(admission.try_start() for _ in range(3))
+    assert not admission.try_start()
+
+
+async def test_a_chunk_over_the_limit_waits_for_an_empty_system(admission: Admission) -> None:
+    admission.started(1)
+    chunk = await begins(admission, orders(5 * LIMIT))
+    assert not chunk.done()
+    admission.left(1)
+    await chunk
+
+
+async def test_a_chunk_lets_those_who_waited_longer_go_first(admission: Admission) -> None:
+    admission.counted(0, pending=True)
+    chunk = await begins(admission, orders(1))
+    assert not chunk.done()
+    admission.counted(0, pending=False)
+    await chunk
+
+
+async def test_nobody_who_cancels_or_pays_waits(admission: Admission) -> None:
+    admission.started(LIMIT)
+    chunk = await begins(admission, [*orders(3), *deliver(cancel_order("o-9"))])
+    assert chunk.done()
+
+
+async def test_no_chunk_waits_for_ever(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PACE_S", 0.0)
+    admission.started(LIMIT)
+    await admission.pace(orders(3))
+    assert not admission.try_start()
