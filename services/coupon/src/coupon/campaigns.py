@@ -8,7 +8,7 @@ limit never falls below what was issued.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from coupon.domain import Campaign, Coupon, CouponState
@@ -23,7 +23,7 @@ from shared.contracts.coupon import (
     IssueCoupon,
     PutCampaign,
 )
-from shared.contracts.refusals import CommandRefusal
+from shared.contracts.refusals import CommandRefusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,14 +35,6 @@ AVAILABLE_KINDS: Final = frozenset({CampaignKind.FIRST_COME})
 
 CampaignCommand: TypeAlias = PutCampaign | DrawLottery | IssueCoupon | EnterLottery
 CampaignEvent: TypeAlias = CampaignPut | CouponIssued | CouponRequestRefused
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A command that can't be obeyed, and what to do instead."""
-
-    reason: CommandRefusal
-    detail: str
 
 
 class CampaignFold:

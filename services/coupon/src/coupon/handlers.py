@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from coupon.campaigns import CampaignFold, Refused
+from coupon.campaigns import CampaignFold
 from coupon.domain import LIVE_STATES, Fold
 from coupon.metrics import ISSUED, REFUSALS
 from coupon.store import Store
 from shared import crash_points
-from shared.contracts.base import message_id
 from shared.contracts.coupon import (
     CouponRefused,
     CouponRequestRefused,
@@ -70,7 +69,7 @@ class SagaCommands:
         ]
         return [
             *(
-                Outgoing(REPLIES, reply.order_id, reply, message_id(reply), delivery.traceparent)
+                delivery.answer(REPLIES, reply)
                 for delivery, reply in zip(deliveries, replies, strict=True)
             ),
             Committed.count(REFUSALS, refused),
@@ -110,16 +109,9 @@ class CampaignCommands:
         refused: list[str] = []
         for delivery, command in zip(deliveries, commands, strict=True):
             event = fold.apply(command)
-            if isinstance(event, Refused):
-                results.append(
-                    Refusal(delivery.received, event.reason, event.detail, delivery.message)
-                )
-                continue
             if isinstance(event, CouponRequestRefused):
                 refused.append(event.reason)
-            results.append(
-                Outgoing(EVENTS, event.coupon_id, event, message_id(event), delivery.traceparent)
-            )
+            results.append(delivery.decided(EVENTS, event))
 
         if fold.new_campaigns:
             await store.insert_campaigns(fold.new_campaigns)

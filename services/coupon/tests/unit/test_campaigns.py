@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coupon.campaigns import CampaignFold, Refused
+from coupon.campaigns import CampaignFold
 from coupon.domain import Campaign, Coupon, CouponState
 from shared.contracts.coupon import (
     CampaignKind,
@@ -23,7 +23,7 @@ from shared.contracts.coupon import (
     IssueCoupon,
     PutCampaign,
 )
-from shared.contracts.refusals import CommandRefusal
+from shared.contracts.refusals import CommandRefusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -32,7 +32,7 @@ from shared.contracts.payment import (
     TopUpWallet,
     WalletToppedUp,
 )
-from shared.contracts.refusals import CommandRefusal
+from shared.contracts.refusals import CommandRefusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,14 +120,6 @@ class Entry:
     account: str
     amount: int
     currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A command that can't be obeyed, and what to do instead. Not a verdict on a payment."""
-
-    reason: CommandRefusal
-    detail: str
 
 
 class Fold:

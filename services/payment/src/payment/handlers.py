@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from payment.domain import Fold, PaymentState, Refused
+from payment.domain import Fold, PaymentState
 from payment.metrics import REFUSALS
 from payment.store import Store
 from shared import crash_points
-from shared.contracts.base import message_id
 from shared.contracts.payment import ChargePayment, PaymentRefused, RefundPayment
 from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 
@@ -51,16 +50,9 @@ class SagaCommands:
         refused: list[str] = []
         for delivery, command in zip(deliveries, commands, strict=True):
             reply = fold.apply(command)
-            if isinstance(reply, Refused):
-                results.append(
-                    Refusal(delivery.received, reply.reason, reply.detail, delivery.message)
-                )
-                continue
             if isinstance(reply, PaymentRefused) and not delivery.duplicate:
                 refused.append(reply.reason)
-            results.append(
-                Outgoing(REPLIES, command.order_id, reply, message_id(reply), delivery.traceparent)
-            )
+            results.append(delivery.decided(REPLIES, reply))
         await _save(store, fold)
         return [*results, Committed.count(REFUSALS, refused)]
 
@@ -80,19 +72,10 @@ class WalletRequests:
         requests = [cast("WalletRequest", delivery.message) for delivery in deliveries]
         wallets = await store.lock_wallets({request.user_id for request in requests})
         fold = Fold((), wallets, self._currency)
-        results: list[Outgoing | Refusal] = []
-        for delivery, request in zip(deliveries, requests, strict=True):
-            event = fold.fulfil(request)
-            if isinstance(event, Refused):
-                results.append(
-                    Refusal(delivery.received, event.reason, event.detail, delivery.message)
-                )
-            else:
-                results.append(
-                    Outgoing(
-                        EVENTS, request.user_id, event, message_id(event), delivery.traceparent
-                    )
-                )
+        results = [
+            delivery.decided(EVENTS, fold.fulfil(request))
+            for delivery, request in zip(deliveries, requests, strict=True)
+        ]
         await _save(store, fold)
         return results
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.domain import Entry, Fold, Payment, Refused, Wallet
+from payment.domain import Entry, Fold, Payment, Wallet
 from payment.handlers import _touched
 from shared.contracts.base import MAX_MONEY, MAX_TOTAL
 from shared.contracts.effects import Effect
@@ -24,7 +24,7 @@ from shared.contracts.payment import (
     TopUpWallet,
     WalletToppedUp,
 )
-from shared.contracts.refusals import CommandRefusal
+from shared.contracts.refusals import CommandRefusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

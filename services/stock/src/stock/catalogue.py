@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from shared.contracts.base import MAX_TOTAL
-from shared.contracts.refusals import CommandRefusal
+from shared.contracts.refusals import CommandRefusal, Refused
 from shared.contracts.stock import (
     AdjustStock,
     ProductPut,
@@ -25,14 +24,6 @@ AVAILABLE_STRATEGIES: Final = frozenset({StockStrategy.OPTIMISTIC})
 
 AdminCommand: TypeAlias = PutProduct | AdjustStock | SetStockStrategy
 AdminEvent: TypeAlias = ProductPut | StockAdjusted | StockStrategySet
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An operator's command that can't be obeyed, and what to do instead."""
-
-    reason: CommandRefusal
-    detail: str
 
 
 class CatalogueFold:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from shared import crash_points
-from shared.contracts.base import message_id
 from shared.contracts.stock import ReserveStock, StockRefused
 from shared.pipeline import Committed, Delivery, Outgoing, Refusal
-from stock.catalogue import CatalogueFold, Refused
+from stock.catalogue import CatalogueFold
 from stock.domain import Fold, ReservationState
 from stock.metrics import CONFLICTS, REFUSALS
 from stock.store import Store
@@ -73,7 +72,7 @@ class SagaCommands:
         ]
         return [
             *(
-                Outgoing(REPLIES, reply.order_id, reply, message_id(reply), delivery.traceparent)
+                delivery.answer(REPLIES, reply)
                 for delivery, reply in zip(deliveries, replies, strict=True)
             ),
             Committed.count(REFUSALS, refused),
@@ -104,19 +103,10 @@ class AdminCommands:
         commands = [cast("AdminCommand", delivery.message) for delivery in deliveries]
         products = await store.lock_products(sorted({command.product_id for command in commands}))
         fold = CatalogueFold(products, self._currency)
-        results: list[Outgoing | Refusal] = []
-        for delivery, command in zip(deliveries, commands, strict=True):
-            event = fold.apply(command)
-            if isinstance(event, Refused):
-                results.append(
-                    Refusal(delivery.received, event.reason, event.detail, delivery.message)
-                )
-            else:
-                results.append(
-                    Outgoing(
-                        EVENTS, command.product_id, event, message_id(event), delivery.traceparent
-                    )
-                )
+        results = [
+            delivery.decided(EVENTS, fold.apply(command))
+            for delivery, command in zip(deliveries, commands, strict=True)
+        ]
         if new := fold.new_products:
             await store.insert_products(new)
         if changed := fold.changed_products:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts.base import MAX_TOTAL
-from shared.contracts.refusals import CommandRefusal
+from shared.contracts.refusals import CommandRefusal, Refused
 from shared.contracts.stock import (
     AdjustStock,
     ProductPut,
@@ -20,7 +20,7 @@ from shared.contracts.stock import (
     StockStrategySet,
     WhenRedisDown,
 )
-from stock.catalogue import AVAILABLE_STRATEGIES, AdminCommand, CatalogueFold, Refused
+from stock.catalogue import AVAILABLE_STRATEGIES, AdminCommand, CatalogueFold
 from stock.domain import MovementKind, Product
 
 OTHER_STRATEGIES = sorted(set(StockStrategy) - AVAILABLE_STRATEGIES)

@@ -1,7 +1,7 @@
 """`CommandRefused`: the answer to a command that can't be obeyed, on every topic of events."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -49,6 +49,16 @@ class CommandRefusal(StrEnum):
     # totals
     LIMIT_EXCEEDED = "limit_exceeded"
     """A running total would pass its limit (`MAX_TOTAL`)."""
+
+
+class Refused(NamedTuple):
+    """A decision on a command that can't be obeyed: nothing happened, and what to do instead.
+
+    Not a verdict: stock that is out and money that isn't there have replies of their own.
+    """
+
+    reason: CommandRefusal
+    detail: str
 
 
 def _event_id(validated: dict[str, Any]) -> str:

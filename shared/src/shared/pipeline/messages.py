@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from shared.contracts.base import message_id
+from shared.contracts.refusals import Refused
+from shared.contracts.topics import TOPICS
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
@@ -42,6 +46,17 @@ class Delivery(NamedTuple):
     """The context that whatever is written because of this message goes on with."""
     duplicate: bool = False
     """The inbox knew this message: nothing may happen again, the stored answer is sent again."""
+
+    def answer(self, topic: str, answer: Message) -> Outgoing:
+        """`answer` on `topic`, in this message's trace."""
+        key = TOPICS[topic].key_of(answer)
+        return Outgoing(topic, key, answer, message_id(answer), self.traceparent)
+
+    def decided(self, topic: str, decision: Message | Refused) -> Outgoing | Refusal:
+        """What is to be said of a decision on this message: an answer on `topic`, or a refusal."""
+        if isinstance(decision, Refused):
+            return Refusal(self.received, decision.reason, decision.detail, self.message)
+        return self.answer(topic, decision)
 
 
 class Outgoing(NamedTuple):
