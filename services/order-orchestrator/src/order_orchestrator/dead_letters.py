@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import ValidationError
 
-from shared.contracts.base import DerivedId, Id, Message
+from shared.contracts.base import DerivedId, Id, Message, digest
 from shared.contracts.reading import MAX_BYTES, MAX_DEPTH, Reader, Unreadable, deeper_than
 from shared.pipeline import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shared.pipeline import Delivery
 
 UNREADABLE_SAGA: Final = "unreadable_saga"
 OTHER_ORDER: Final = "other_order"
+REASON_HEADER: Final = "dlq-reason"
+REASON_CHARS: Final = 100
 
 
 class DeadLetteredStep(Message):
@@ -24,6 +28,11 @@ class DeadLetteredStep(Message):
     type: Literal["DeadLetteredStep"] = "DeadLetteredStep"
     command_id: DerivedId
     order_id: Id
+    reason: str = "no reason given"
+
+    def fingerprint(self) -> bytes:
+        """The step alone: a command may be dead-lettered again, for another reason."""
+        return digest(f"DeadLetteredStep|{self.command_id}|{self.order_id}".encode())
 
 
 class DeadLetterReader(Reader):
@@ -32,6 +41,16 @@ class DeadLetterReader(Reader):
     def __init__(self) -> None:
         """Dead letters are untrusted: they are there because something couldn't bear them."""
         super().__init__((DeadLetteredStep,), public=True)
+
+    def read_record(
+        self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> DeadLetteredStep | Unreadable:
+        """The step with the reason in the headers."""
+        step = self.read(value)
+        reason = next((content for name, content in headers if name == REASON_HEADER), None)
+        if isinstance(step, Unreadable) or reason is None:
+            return step
+        return step.model_copy(update={"reason": reason.decode(errors="replace")[:REASON_CHARS]})
 
     def read(self, value: bytes | None) -> DeadLetteredStep | Unreadable:
         """The step, or `unknown_type`, which readers of dead letters skip. Never raises."""

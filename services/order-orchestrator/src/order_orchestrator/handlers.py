@@ -191,7 +191,8 @@ class DeadLetters:
             if saga is None:
                 IGNORED.labels(UNKNOWN_ORDER).inc()
                 continue
-            event = StepDeadLettered(step.command_id, f"see {delivery.received.topic}")
+            why = f"{step.reason}, see {delivery.received.topic}"
+            event = StepDeadLettered(step.command_id, why)
             chunk.apply(saga, event, delivery.traceparent)
         return await chunk.save(store)
 

@@ -139,7 +139,9 @@ async def test_a_reply_that_cannot_be_read_makes_its_saga_stuck(
     spoiled = wire(charged) | {"parts": [{"source": "wallet", "amount": "900"}]}
     await stage.topics.publish("payment.replies.v1", [spoiled])
     document = await stage.until(order_id, stuck=...)
-    assert "charge is a dead letter" in document["stuck"]["why"]
+    assert document["stuck"]["why"] == (
+        "charge is a dead letter: invalid, see order-orchestrator.dlq.v1"
+    )
     assert document["owed"]["money"] == 900
     # the mended participant says it again, as it should be
     await stage.reply(charged)
@@ -153,7 +155,9 @@ async def test_a_dead_letter_of_an_internal_command_makes_its_saga_stuck(
     command = await stage.command(order_id, "reserve:do")
     await stage.topics.publish("stock.dlq.v1", [command.to_bytes(), b"no saga's", None])
     document = await stage.until(order_id, stuck=...)
-    assert "reserve is a dead letter" in document["stuck"]["why"]
+    assert document["stuck"]["why"] == (
+        "reserve is a dead letter: no reason given, see stock.dlq.v1"
+    )
     assert document["owed"]["units"] == [{"productId": "P001", "quantity": 1}]
     stage.cast(order_id, reserve=["done"])
     status, _ = await stage.act(order_id, "retry")

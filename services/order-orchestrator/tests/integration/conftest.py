@@ -13,6 +13,7 @@ import pytest
 from order_orchestrator.admission import Admission, AdmissionLoop
 from order_orchestrator.chunk import Sagas
 from order_orchestrator.consumers import routes
+from order_orchestrator.dead_letters import DeadLetterReader
 from order_orchestrator.domain import Limits, Saga
 from order_orchestrator.store import SagaMemory, Store, queries, read_saga
 from order_orchestrator.timers import ParkedCommands, Timers
@@ -118,7 +119,9 @@ class Replica:
 
     async def dead_letter(self, *messages: Message) -> list[Row]:
         """One chunk of the group that reads internal dead letters."""
-        deliveries = [_delivery(message, "stock.dlq.v1") for message in messages]
+        reader = DeadLetterReader()
+        steps = [cast("Message", reader.read(message.to_bytes())) for message in messages]
+        deliveries = [_delivery(step, "stock.dlq.v1") for step in steps]
         await self._runners["order-orchestrator-dead-letters"].run(deliveries, ())
         return self.recorder.take()
 

@@ -161,6 +161,12 @@ class Reader:
         adapter: TypeAdapter[Message] = TypeAdapter(Annotated[Message, _OneOf(messages)])
         self._validate_json = adapter.validator.validate_json
 
+    def read_record(
+        self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> Message | Unreadable:
+        """Like `read`, for who needs a record's headers as well: these are left alone."""
+        return self.read(value)
+
     def read(self, value: bytes | None) -> Message | Unreadable:
         """The message, or why it is none. Never raises."""
         if not value:

@@ -220,7 +220,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 record.value,
                 self._tracing.context_of(_traceparent(record.headers)),
             )
-            message = self._readers[topic].read(record.value)
+            message = self._readers[topic].read_record(record.value, record.headers)
             if isinstance(message, Unreadable):
                 if message.reason == UNKNOWN_TYPE and TOPICS[topic].kind in _SKIPS_UNKNOWN:
                     metrics.SKIPPED.labels(self.route.group).inc()
