@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.database import Queries
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from shared.database import Pool
@@ -13,7 +14,8 @@ _queries = Queries("shared", "database/sql/pipeline.sql")
 
 
 class Lease:
-    """A named lease with a fencing token that rises with each new holder."""
+    """A named lease with a fencing token that rises with each new holder, and when it is told
+    that somebody acted late."""
 
     def __init__(self, pool: Pool, name: str, holder: str, *, lease_s: float) -> None:
         """`lease_s` is how long one `take` lasts; renew well before it ends."""
@@ -24,8 +26,14 @@ class Lease:
 
     async def take(self) -> int | None:
         """Take or renew the lease; returns its fencing token, or None while another holds it."""
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             token = await _queries.take_lease.value(
                 connection, name=self._name, holder=self._holder, lease_s=self._lease_s
             )
         return None if token is None else int(token)
+
+    async def acted_late(self) -> None:
+        """Raise the token: what this process did may have come after its lease had ended, and the
+        holder's next `take` shows it."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            await _queries.raise_lease_token.run(connection, name=self._name)

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 
 from order_orchestrator.events import Start
 from order_orchestrator.metrics import ADMISSION_ROOM
+from order_orchestrator.passes import Pass
 from order_orchestrator.store import queries
 from shared.contracts.orders import PlaceOrder
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from order_orchestrator.chunk import Sagas
-    from shared.database import Connection, Pool
-    from shared.pipeline import Committed, Delivery, Outgoing
+    from shared.database import Pool
+    from shared.pipeline import Delivery
     from shared.pipeline.work import Work
 
 STARTS_AT_ONCE = 500
@@ -62,24 +64,20 @@ class Admission:
         return self._pending
 
     async def pace(self, deliveries: Sequence[Delivery]) -> None:
-        """Wait until all of a chunk's orders may start at once, `PACE_S` seconds at most. A chunk
-        with a user's payment or cancellation waits for nothing."""
+        """Wait until a chunk's orders may start at once, for `PACE_S` seconds and for a quarter
+        of the limit at most. A chunk with a user's payment or cancellation waits for nothing."""
         if not all(isinstance(delivery.message, PlaceOrder) for delivery in deliveries):
             return
-        wanted = min(len(deliveries), self._limit)
+        wanted = min(len(deliveries), max(1, self._limit // 4))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PACE_S):
                 while self._pending or self.room < wanted:
                     self._changed.clear()
                     await self._changed.wait()
 
-    def try_start(self) -> bool:
-        """Take a place for a new order, unless others have been waiting for longer."""
-        if self._pending or self.room == 0:
-            self._pending = True
-            return False
-        self._waiting += 1
-        return True
+    def begin(self) -> Starts:
+        """What a transaction starts: counted once it is committed."""
+        return Starts(self)
 
     def left(self, sagas: int) -> None:
         """`sagas` wait no longer."""
@@ -89,9 +87,33 @@ class Admission:
             if self._pending:
                 self.freed.set()
 
-    def started(self, sagas: int) -> None:
-        """`sagas` began to wait."""
+    def started(self, sagas: int, *, pending: bool = False) -> None:
+        """`sagas` began to wait, and some were queued where `pending`."""
         self._waiting += sagas
+        self._pending = self._pending or pending
+
+
+class Starts:
+    """The places that one transaction takes: those of one that is rolled back are free."""
+
+    def __init__(self, admission: Admission) -> None:
+        """Take them from `admission` when `commit` is called."""
+        self._admission = admission
+        self._taken = 0
+        self._queued = False
+
+    def try_start(self) -> bool:
+        """Take a place for a new order, unless others have been waiting for longer."""
+        admission = self._admission
+        if admission.has_pending or self._queued or admission.room <= self._taken:
+            self._queued = True
+            return False
+        self._taken += 1
+        return True
+
+    def commit(self) -> None:
+        """The transaction is committed."""
+        self._admission.started(self._taken, pending=self._queued)
 
 
 class AdmissionLoop:
@@ -103,8 +125,7 @@ class AdmissionLoop:
         """Counts every `interval_s` seconds, and starts whenever there is room."""
         self._admission = admission
         self._pool = pool
-        self._work = work
-        self._sagas = sagas
+        self._pass = Pass(work, sagas)
         self._interval_s = interval_s
         self._counted_at_s = float("-inf")
 
@@ -116,7 +137,7 @@ class AdmissionLoop:
         admission.freed.clear()
         now_s = asyncio.get_running_loop().time()
         if now_s - self._counted_at_s >= self._interval_s:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 row = await queries.count_waiting.row(connection)
             assert row is not None
             admission.counted(row["waiting"], pending=row["pending"])
@@ -124,15 +145,6 @@ class AdmissionLoop:
         room = min(admission.room, STARTS_AT_ONCE)
         if not (admission.has_pending and room):
             return Swept(0, more=True)
-        started = await self._work.run(lambda connection: self._start(connection, room))
+        started = await self._pass.run(lambda store: store.pending(room), Start())
         admission.started(started)
         return Swept(started, more=True)
-
-    async def _start(
-        self, connection: Connection, room: int
-    ) -> tuple[int, Sequence[Outgoing | Committed]]:
-        store = self._sagas.store(connection)
-        chunk = await self._sagas.load(store, await store.pending(room))
-        for saga in chunk.loaded.values():
-            chunk.apply(saga, Start())
-        return len(chunk.loaded), await chunk.save(store)

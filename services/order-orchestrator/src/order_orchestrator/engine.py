@@ -243,10 +243,11 @@ def _on_timer(saga: Saga, event: TimerFired, at: At) -> Result:
 def _on_step_timer(saga: Saga, event: TimerFired, at: At) -> Result:
     again, doubt = resend_at(saga, at.limits), doubt_at(saga, at.limits)
     due = again is not None and at.now >= again
-    if due and saga.cancel is not None:
+    doubtful = doubt is not None and at.now >= doubt
+    if saga.cancel is not None and (due or doubtful):
         return give_up(saga, saga.steps, cancelled(saga.cancel), at)
     # `doubt` is at or past both the deadline and the last send.
-    if doubt is not None and at.now >= doubt and _answers_were_read(saga, event):
+    if doubtful and _answers_were_read(saga, event):
         charging = saga.steps[CHARGE] is StepStatus.SENT
         reason = OutcomeReason.PAYMENT_TIMEOUT if charging else OutcomeReason.SAGA_TIMEOUT
         return give_up(saga, saga.steps, Ending(SagaState.REJECTED, reason), at)

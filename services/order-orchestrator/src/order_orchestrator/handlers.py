@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from order_orchestrator.dead_letters import (
@@ -25,7 +26,7 @@ from shared.pipeline.answers import command_refused
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from order_orchestrator.admission import Admission
+    from order_orchestrator.admission import Admission, Starts
     from order_orchestrator.chunk import SagaChunk, Sagas
     from order_orchestrator.saga import Reply
     from order_orchestrator.store import Parked
@@ -55,6 +56,7 @@ class OrderCommands:
             if isinstance(delivery.message, PlaceOrder)
         } - (chunk.loaded.keys() | store.unreadable)
         parked = _Parking(await store.unpark(placed) if placed else [])
+        starts = self._admission.begin()
         crash_points.reach("after_load")
 
         refusals: list[Refusal] = []
@@ -64,7 +66,7 @@ class OrderCommands:
                 continue
             match delivery.message:
                 case PlaceOrder() as place:
-                    refused = self._place(chunk, place, delivery, parked)
+                    refused = self._place(chunk, place, delivery, parked, starts)
                 case PayOrder() | CancelOrder() as command:
                     refused = _give(chunk, command, delivery, parked)
                 case other:
@@ -75,7 +77,7 @@ class OrderCommands:
         outgoing = await chunk.save(store)
         if parked.waiting:
             await store.park(parked.waiting)
-        return [*outgoing, *refusals]
+        return [*outgoing, *refusals, Committed(starts.commit)]
 
     async def refuse(
         self, connection: Connection, refusals: Sequence[Refusal]
@@ -115,7 +117,12 @@ class OrderCommands:
         return await chunk.save(store)
 
     def _place(
-        self, chunk: SagaChunk, place: PlaceOrder, delivery: Delivery, parked: _Parking
+        self,
+        chunk: SagaChunk,
+        place: PlaceOrder,
+        delivery: Delivery,
+        parked: _Parking,
+        starts: Starts,
     ) -> Refusal | None:
         saga = chunk.get(place.order_id)
         if saga is not None:
@@ -123,7 +130,7 @@ class OrderCommands:
         early = parked.take(place.order_id)
         cancels = any(isinstance(command, CancelOrder) for command, _ in early)
         arrival = Arrival(chunk.now, self._currency, delivery.fingerprint, delivery.traceparent)
-        start = not cancels and self._admission.try_start()
+        start = not cancels and starts.try_start()
         chunk.add(accept(place, arrival, chunk.limits, start=start))
         for command, traceparent in early:
             give_parked(chunk, place.order_id, command, traceparent)
@@ -160,13 +167,11 @@ class Replies:
                 continue
             chunk.apply(saga, cast("Reply", delivery.message), delivery.traceparent)
         outgoing = await chunk.save(store)
-        self._admission.left(
-            sum(
-                waits_for_reply(before) and not waits_for_reply(cast("Saga", chunk.get(order_id)))
-                for order_id, before in chunk.loaded.items()
-            )
+        left = sum(
+            waits_for_reply(before) and not waits_for_reply(cast("Saga", chunk.get(order_id)))
+            for order_id, before in chunk.loaded.items()
         )
-        return [*outgoing, *refusals]
+        return [*outgoing, *refusals, Committed(partial(self._admission.left, left))]
 
 
 class DeadLetters:

@@ -75,7 +75,7 @@ def on_cancel(saga: Saga, event: CancelOrder, at: At) -> Result:
 
 def on_operator_cancel(saga: Saga, event: OperatorCancel, at: At) -> Result:
     cancel = Cancel(CancelledBy.OPERATOR, event.note and event.note[:MAX_NOTE_CHARS])
-    return _cancel(saga, cancel, at, by=f"by {event.operator}")
+    return _cancel(saga, cancel, at, by=_audit(event.operator, cancel.note))
 
 
 def _cancel(saga: Saga, cancel: Cancel, at: At, by: str | None = None) -> Result:

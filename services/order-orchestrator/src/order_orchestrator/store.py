@@ -51,7 +51,7 @@ class SagaMemory:
     """Sagas as they were last committed by this process, by order.
 
     A version is committed once (see `save_sagas`), so a saga that is remembered under the
-    version of the locked row is that row. Anything else is read.
+    version of the locked row is that row, unless it was set aside. Anything else is read.
     """
 
     def __init__(self, sagas: int) -> None:
@@ -59,10 +59,12 @@ class SagaMemory:
         self._limit = sagas
         self._sagas: dict[str, Saga] = {}
 
-    def get(self, order_id: str, version: int) -> Saga | None:
-        """The saga, if this is the version that is remembered."""
+    def get(self, order_id: str, version: int, *, stuck: bool) -> Saga | None:
+        """The saga, if this is the version that is remembered, and nobody set it aside since."""
         saga = self._sagas.get(order_id)
-        return saga if saga is not None and saga.version == version else None
+        if saga is None or saga.version != version or (saga.stuck is not None) != stuck:
+            return None
+        return saga
 
     def remember(self, sagas: Iterable[Saga]) -> None:
         """Take sagas whose transaction is committed."""
@@ -99,8 +101,8 @@ class Store:
         )
         sagas: dict[str, Saga] = {}
         missing: list[str] = []
-        for order_id, version, _ in locked:
-            saga = self.memory.get(order_id, version)
+        for order_id, version, stuck, _ in locked:
+            saga = self.memory.get(order_id, version, stuck=stuck)
             if saga is None:
                 missing.append(order_id)
             else:
@@ -110,15 +112,14 @@ class Store:
                 try:
                     sagas[row["order_id"]] = read_saga(row)
                 except UnreadableSagaError as error:
-                    await self._set_aside(error)
+                    self.unreadable.add(error.order_id)
+                    await self.set_aside(error.order_id, f"unreadable: {error.detail}")
         return sagas, clock["now"]
 
-    async def _set_aside(self, error: UnreadableSagaError) -> None:
-        self.unreadable.add(error.order_id)
-        _log.error("saga_set_aside", order_id=error.order_id, detail=error.detail)
-        await queries.set_aside.run(
-            self._connection, order_id=error.order_id, why=f"unreadable: {error.detail}"
-        )
+    async def set_aside(self, order_id: str, why: str) -> None:
+        """Leave a saga that can't be worked on to an operator: no timer touches it again."""
+        _log.error("saga_set_aside", order_id=order_id, detail=why)
+        await queries.set_aside.run(self._connection, order_id=order_id, why=why)
 
     async def due(self, limit: int) -> list[str]:
         """Orders whose timer has passed, locked; those that another instance holds left out."""
@@ -187,9 +188,12 @@ class Store:
         rows = await queries.unpark_commands.rows(self._connection, order_ids=sorted(order_ids))
         return [_parked(row) for row in rows]
 
-    async def parked_for_known_orders(self, limit: int) -> list[str]:
-        """Orders that are there by now though a command is parked for them."""
-        rows = await queries.parked_for_known_orders.rows(self._connection, orders=limit)
+    async def parked_for_known_orders(self, since_s: float, limit: int) -> list[str]:
+        """Orders that are there by now though a command was parked for them in the last
+        `since_s` seconds."""
+        rows = await queries.parked_for_known_orders.rows(
+            self._connection, since_s=since_s, orders=limit
+        )
         return [row["order_id"] for row in rows]
 
     async def expire_parked(self, keep_s: float, limit: int) -> list[Parked]:

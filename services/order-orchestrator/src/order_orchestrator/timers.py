@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from order_orchestrator.domain import SagaState
 from order_orchestrator.events import Refused, TimerFired
 from order_orchestrator.handlers import give_parked, read_parked, refused_command
 from order_orchestrator.metrics import ACTIVE, STUCK
+from order_orchestrator.passes import Pass
 from order_orchestrator.store import queries
 from shared.contracts.refusals import CommandRefusal
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 SAGAS_AT_ONCE = 200
 PARKED_AT_ONCE = 200
+RACE_S = 60.0
+"""Longer than a transaction lasts: what was parked earlier than that was seen by the last pass."""
 
 
 class Timers:
@@ -32,26 +37,14 @@ class Timers:
         self, work: Work, sagas: Sagas, replies: ReadHorizon, requests: ReadHorizon
     ) -> None:
         """The horizons say up to when replies and users' commands have been read."""
-        self._work = work
-        self._sagas = sagas
+        self._pass = Pass(work, sagas)
         self._replies = replies
         self._requests = requests
 
     async def run_once(self) -> Swept:
         """Fire a bounded number of timers."""
         event = TimerFired(self._replies.read_up_to, self._requests.read_up_to)
-
-        async def fire(connection: Connection) -> tuple[int, Sequence[Outgoing | Committed]]:
-            store = self._sagas.store(connection)
-            due = await store.due(SAGAS_AT_ONCE)
-            if not due:
-                return 0, ()
-            chunk = await self._sagas.load(store, due)
-            for saga in chunk.loaded.values():
-                chunk.apply(saga, event)
-            return len(due), await chunk.save(store)
-
-        fired = await self._work.run(fire)
+        fired = await self._pass.run(lambda store: store.due(SAGAS_AT_ONCE), event)
         return Swept(fired, more=fired == SAGAS_AT_ONCE)
 
 
@@ -63,15 +56,25 @@ class ParkedCommands:
         self._work = work
         self._sagas = sagas
         self._keep_s = keep_s
+        self._looked_at_s: float | None = None
 
     async def run_once(self) -> Swept:
-        """One bounded pass."""
-        handled = await self._work.run(self._pass)
-        return Swept(handled, more=handled >= PARKED_AT_ONCE)
+        """One bounded pass. The first looks at all that is parked, later ones at what came since,
+        however long ago the last one was."""
+        started_s = time.monotonic()
+        handled = await self._work.run(self._give)
+        more = handled >= PARKED_AT_ONCE
+        if not more:
+            self._looked_at_s = started_s
+        return Swept(handled, more=more)
 
-    async def _pass(self, connection: Connection) -> tuple[int, Sequence[Outgoing | Committed]]:
+    async def _give(self, connection: Connection) -> tuple[int, Sequence[Outgoing | Committed]]:
         store = self._sagas.store(connection)
-        chunk = await self._sagas.load(store, await store.parked_for_known_orders(PARKED_AT_ONCE))
+        since_s = self._keep_s
+        if self._looked_at_s is not None:
+            since_s = time.monotonic() - self._looked_at_s + RACE_S
+        known = await store.parked_for_known_orders(since_s, PARKED_AT_ONCE)
+        chunk = await self._sagas.load(store, known)
         taken = await store.unpark(chunk.loaded) if chunk.loaded else []
         for row in taken:
             give_parked(chunk, row.order_id, read_parked(row), row.traceparent)
@@ -95,7 +98,7 @@ class Census:
 
     async def run_once(self) -> None:
         """Set the gauges."""
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             rows = await queries.count_states.rows(connection)
             STUCK.set(await queries.count_stuck.value(connection))
         counts = {row["state"]: row["sagas"] for row in rows}

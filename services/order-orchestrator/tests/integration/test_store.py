@@ -196,7 +196,7 @@ class TestMemory:
         one, two = await replica(), await replica()
         (reserve,) = one.commands(await one.run(place_order("o-1")))
         (charge,) = two.commands(await two.run(answers.done(reserve)))
-        stale = one.memory.get("o-1", 1)
+        stale = one.memory.get("o-1", 1, stuck=False)
         assert stale is not None
         assert stale.state is SagaState.RESERVING
         (commit,) = one.commands(await one.run(answers.done(charge)))
@@ -208,7 +208,7 @@ class TestMemory:
     ) -> None:
         one = await replica()
         (reserve,) = one.commands(await one.run(place_order("o-1")))
-        before = one.memory.get("o-1", 1)
+        before = one.memory.get("o-1", 1, stuck=False)
         async with one.pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -218,8 +218,8 @@ class TestMemory:
             chunk.apply(chunk.loaded["o-1"], answers.done(reserve))
             await chunk.save(store)
             await transaction.rollback()
-        assert one.memory.get("o-1", 1) is before
-        assert one.memory.get("o-1", 2) is None
+        assert one.memory.get("o-1", 1, stuck=False) is before
+        assert one.memory.get("o-1", 2, stuck=False) is None
         assert [row.message_id for row in await one.run(answers.done(reserve))] == ["o-1:charge:do"]
 
     async def test_f47_what_was_committed_unheard_is_read_from_its_row(
@@ -232,7 +232,7 @@ class TestMemory:
             chunk.apply(chunk.loaded["o-1"], answers.done(reserve))
             await chunk.save(store)
         # committed, and its `Committed` never done, as where the reply to COMMIT is lost
-        assert one.memory.get("o-1", 2) is None
+        assert one.memory.get("o-1", 2, stuck=False) is None
         assert await one.run(answers.done(reserve)) == []
         assert await one.history("o-1") == [
             (1, "RESERVING", "PlaceOrder"),
@@ -243,8 +243,8 @@ class TestMemory:
         memory = SagaMemory(2)
         sagas = [new_saga(f"o-{number}") for number in range(3)]
         memory.remember(sagas)
-        found = [memory.get(saga.order.order_id, saga.version) for saga in sagas]
+        found = [memory.get(saga.order.order_id, saga.version, stuck=False) for saga in sagas]
         assert found == [None, *sagas[1:]]
         memory.remember([sagas[2]._replace(state=SagaState.REJECTED)])
-        assert memory.get("o-2", sagas[2].version) is None
-        assert memory.get("o-1", sagas[1].version + 1) is None
+        assert memory.get("o-2", sagas[2].version, stuck=False) is None
+        assert memory.get("o-1", sagas[1].version + 1, stuck=False) is None

@@ -221,9 +221,9 @@ class TestAdmission:
     async def test_nothing_starts_before_the_first_count(self, replica: MakeReplica) -> None:
         one = await replica()
         fresh = type(one.admission)(10)
-        assert not fresh.try_start()
+        assert not fresh.begin().try_start()
         fresh.counted(0, pending=False)
-        assert fresh.try_start()
+        assert fresh.begin().try_start()
 
     async def test_who_waits_longer_goes_first(self, replica: MakeReplica) -> None:
         """Room alone is not enough for a new order, while others are queued."""
@@ -251,6 +251,59 @@ class TestAdmission:
         await one.dead_letter(commands[1])
         assert (await one.saga("o-2")).stuck is not None
         assert await waiting(one) == (0, 0)
+
+
+class TestOneSagaAtFault:
+    """It would come first in every later pass, so that no other had its turn."""
+
+    async def spoil(self, one: Replica) -> None:
+        """The next version of o-2 can't have its row of history."""
+        await one.execute(
+            "INSERT INTO saga_history SELECT order_id, version + 1, state, 'planted', now()"
+            " FROM saga WHERE order_id = 'o-2'"
+        )
+
+    async def mend(self, one: Replica) -> None:
+        await one.execute("DELETE FROM saga_history WHERE cause = 'planted'")
+
+    async def test_timers_of_the_others_fire(self, replica: MakeReplica) -> None:
+        one = await replica()
+        await one.run(*[place_order(f"o-{n}") for n in (1, 2, 3)])
+        await self.spoil(one)
+        await make_due(one)
+        two = await replica()
+        assert await two.fire() == 3
+        sagas = [await two.saga(f"o-{n}") for n in (1, 2, 3)]
+        assert [saga.sends for saga in sagas] == [2, 1, 2]
+        assert sagas[1].stuck is not None
+        assert "HistoryError" in sagas[1].stuck.why
+        assert sagas[1].timer_at is None
+        assert await two.fire() == 0
+        await self.mend(one)
+
+    async def test_the_others_start(self, replica: MakeReplica) -> None:
+        one = await replica(sagas_waiting=0)
+        await one.run(*[place_order(f"o-{n}") for n in (1, 2, 3)])
+        await self.spoil(one)
+        two = await replica()
+        assert await two.admit() == 3
+        states = [(await two.saga(f"o-{n}")).state for n in (1, 2, 3)]
+        assert states == [SagaState.RESERVING, SagaState.PENDING, SagaState.RESERVING]
+        assert await two.admit() == 0
+        await self.mend(one)
+
+    async def test_an_instance_that_remembers_it_sees_that_it_was_set_aside(
+        self, replica: MakeReplica
+    ) -> None:
+        one = await replica()
+        await one.run(place_order("o-1"))
+        async with (await replica()).transaction() as store:
+            await store.set_aside("o-1", "by a newer version")
+        async with one.transaction() as store:
+            sagas, _ = await store.lock_sagas(["o-1"])
+        stuck = sagas["o-1"].stuck
+        assert stuck is not None
+        assert stuck.why == "by a newer version"
 
 
 class TestParkedCommands:

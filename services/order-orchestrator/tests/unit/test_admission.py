@@ -9,6 +9,10 @@ import pytest
 
 from order_orchestrator import admission as module
 from order_orchestrator.admission import Admission
+from order_orchestrator.chunk import Sagas
+from order_orchestrator.consumers import REQUESTS, routes
+from order_orchestrator.domain import Limits
+from order_orchestrator.store import SagaMemory
 from shared.pipeline import Delivery
 from shared.pipeline.messages import Received
 from shared.testing.builders import cancel_order, place_order
@@ -51,22 +55,40 @@ async def begins(admission: Admission, deliveries: list[Delivery]) -> asyncio.Ta
 
 async def test_a_chunk_waits_until_all_of_it_may_start(admission: Admission) -> None:
     admission.started(LIMIT)
-    chunk = await begins(admission, orders(3))
-    admission.left(2)
+    chunk = await begins(admission, orders(2))
+    admission.left(1)
     await asyncio.sleep(0)
     assert not chunk.done()
     admission.left(1)
     await chunk
-    assert all(admission.try_start() for _ in range(3))
-    assert not admission.try_start()
+    starts = admission.begin()
+    assert [starts.try_start() for _ in range(3)] == [True, True, False]
 
 
-async def test_a_chunk_over_the_limit_waits_for_an_empty_system(admission: Admission) -> None:
-    admission.started(1)
+async def test_a_large_chunk_waits_for_a_part_of_the_limit_alone(admission: Admission) -> None:
+    admission.started(LIMIT - 1)
     chunk = await begins(admission, orders(5 * LIMIT))
     assert not chunk.done()
     admission.left(1)
     await chunk
+
+
+def test_a_transaction_that_is_rolled_back_takes_no_place(admission: Admission) -> None:
+    for _ in range(3):
+        starts = admission.begin()
+        assert all(starts.try_start() for _ in range(LIMIT))
+    assert admission.room == LIMIT
+    starts = admission.begin()
+    assert [starts.try_start() for _ in range(LIMIT + 1)] == [True] * LIMIT + [False]
+    assert (admission.room, admission.has_pending) == (LIMIT, False)
+    starts.commit()
+    assert (admission.room, admission.has_pending) == (0, True)
+    assert not admission.begin().try_start()
+
+
+def test_new_orders_are_paced(admission: Admission) -> None:
+    table = routes("KRW", Sagas(Limits(), SagaMemory(1)), admission)
+    assert [route.group for route in table if route.pace == admission.pace] == [REQUESTS]
 
 
 async def test_a_chunk_lets_those_who_waited_longer_go_first(admission: Admission) -> None:
@@ -89,4 +111,4 @@ async def test_no_chunk_waits_for_ever(
     monkeypatch.setattr(module, "PACE_S", 0.0)
     admission.started(LIMIT)
     await admission.pace(orders(3))
-    assert not admission.try_start()
+    assert not admission.begin().try_start()

@@ -181,7 +181,7 @@ def test_f16_cancel_twice_is_one_cancel(lead):
 def test_cancel_by_an_operator_is_told_as_such(lead):
     order = awaiting(lead)
     order.feed(OperatorCancel("ops-7", "x" * 600))
-    assert order.history[-1].note == "by ops-7"
+    assert order.history[-1].note == "by ops-7: " + "x" * 500
     order.undo_all()
     assert order.events[-1].reason is OutcomeReason.CANCELLED_BY_OPERATOR
     assert len(order.events[-1].note) == 500

@@ -49,6 +49,16 @@ def test_f16_a_timer_that_fires_early_acts_on_no_cancel(lead):
     assert order.saga.state is SagaState.COMPENSATING
 
 
+def test_f16_a_cancel_after_the_last_send_is_not_forgotten_at_the_deadline(lead):
+    """The timer that gives the order up comes before the one that would send again."""
+    order = lead().run_to("charge").wait(3_600)
+    order.fire()
+    order.feed(order.cancel())
+    order.fire()
+    assert order.saga.state is SagaState.COMPENSATING
+    assert order.saga.ending.state is SagaState.CANCELLED
+
+
 def test_f22_a_due_timer_sends_the_same_command_again(lead):
     for step in ("reserve", "hold", "charge"):
         order = lead().run_to(step)

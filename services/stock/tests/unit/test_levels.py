@@ -10,6 +10,8 @@ import pytest
 from stock.levels import LEVELS_AT_ONCE, LevelFeed, due
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.kafka.publisher import Record
 
 
@@ -30,12 +32,30 @@ def test_a_pass_is_bounded() -> None:
     assert len(due(rows, {})) == LEVELS_AT_ONCE
 
 
+LEASE_S = 3.0
+
+
+class Clock:
+    """Moves by half a lease with each look at it, so that every pass asks for the lease."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += LEASE_S / 2
+        return self.now_s
+
+
 class FakeLease:
     def __init__(self) -> None:
         self.token: int | None = 1
+        self.raised = 0
 
     async def take(self) -> int | None:
         return self.token
+
+    async def acted_late(self) -> None:
+        self.raised += 1
 
 
 class FakePool:
@@ -44,7 +64,7 @@ class FakePool:
     def __init__(self) -> None:
         self.levels = [row("P1", 1), row("P2", 1)]
 
-    def acquire(self) -> FakePool:
+    def acquire(self, *, timeout: float) -> FakePool:
         return self
 
     async def __aenter__(self) -> Self:
@@ -61,8 +81,10 @@ class FakePublisher:
     def __init__(self) -> None:
         self.sent: list[Record] = []
         self.error: Exception | None = None
+        self.stands_still: Callable[[], None] = lambda: None
 
     async def publish(self, records: list[Record]) -> None:
+        self.stands_still()
         if self.error is not None:
             raise self.error
         self.sent.extend(records)
@@ -74,10 +96,16 @@ class FakePublisher:
 
 
 @pytest.fixture
-def parts() -> tuple[LevelFeed, FakeLease, FakePool, FakePublisher]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("stock.levels.time.monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def parts(clock: Clock) -> tuple[LevelFeed, FakeLease, FakePool, FakePublisher]:
     lease, pool, publisher = FakeLease(), FakePool(), FakePublisher()
-    # A lease of no length is asked for at each pass.
-    feed = LevelFeed(pool, lease, publisher, lease_s=0.0)  # type: ignore[arg-type]
+    feed = LevelFeed(pool, lease, publisher, lease_s=LEASE_S)  # type: ignore[arg-type]
     return feed, lease, pool, publisher
 
 
@@ -113,3 +141,26 @@ async def test_what_was_not_acknowledged_is_sent_again(parts: Parts) -> None:
         await feed.run_once()
     publisher.error = None
     assert await feed.run_once() == 2
+
+
+async def test_who_published_past_its_lease_makes_the_holder_send_all_again(
+    parts: Parts, clock: Clock
+) -> None:
+    """What it read before it stood still may be older than what its successor sent."""
+    feed, lease, _, publisher = parts
+    await feed.run_once()
+    assert lease.raised == 0
+    lease.token = 2
+
+    def stand_still() -> None:
+        clock.now_s += LEASE_S
+
+    publisher.stands_still = stand_still
+    await feed.run_once()
+    assert lease.raised == 1
+
+    publisher.stands_still = lambda: None
+    publisher.versions()
+    lease.token = 3
+    await feed.run_once()
+    assert publisher.versions() == [("P1", 1), ("P2", 1)]

@@ -9,6 +9,7 @@ Pure: no I/O, no clock, no randomness.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ MAX_NOTE_CHARS: Final = 500
 MAX_RULE_CHARS: Final = 1_000
 
 ID_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
+_ID: Final = re.compile(ID_PATTERN.strip("^$"))
 DERIVED_ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 CURRENCY_PATTERN: Final = r"^[A-Z]{3}$"
 NO_NUL_PATTERN: Final = r"^[^\u0000]*$"
@@ -188,6 +190,11 @@ class Message(Record):
             self, by_alias=True, exclude_none=True, exclude_defaults=True
         )
         return digest(self.type.encode() + content)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is an id as the outside gives them."""
+    return _ID.fullmatch(text) is not None
 
 
 def digest(content: bytes) -> bytes:

@@ -31,10 +31,11 @@ _STALE_STATES = ("25006", "57P01", "57P02", "57P03", "57P05")
 
 
 def is_message_fault(error: BaseException) -> bool:
-    """Tell whether the message itself is at fault: bad data (22), a broken constraint (23), or
-    any error that is not the infrastructure's, which is what a fold raises."""
+    """Tell whether the message itself is at fault: bad data (22), a broken constraint (23), a
+    size over the server's limits (54), or any error that is not the infrastructure's, which is
+    what a fold raises."""
     if isinstance(error, asyncpg.PostgresError):
-        return sqlstate(error)[:2] in ("22", "23")
+        return sqlstate(error)[:2] in ("22", "23", "54")
     return not isinstance(error, _INFRASTRUCTURE)
 
 
@@ -49,6 +50,8 @@ def leaves_pool_stale(error: BaseException) -> bool:
         state = sqlstate(error)
         return state[:2] in _STALE_CLASSES or state in _STALE_STATES
     # asyncpg raises its own error where a connection is cut in the midst of an exchange
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return False  # asyncio's own: a busy pool or a slow statement, and not the network's
     return isinstance(error, OSError | asyncpg.InternalClientError)
 
 

@@ -19,6 +19,7 @@ else:
 # will not come.
 STATEMENT_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+ACQUIRE_TIMEOUT_S = 10.0
 
 
 class LeanConnection(asyncpg.Connection):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shared.contracts.base import MAX_NOTE_CHARS, message_id
+from shared.contracts.base import MAX_NOTE_CHARS, is_id, message_id
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.contracts.topics import TOPICS
 from shared.database import Connection, Queries
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _queries = Queries("shared", "database/sql/pipeline.sql")
 
 _REASONS = frozenset(CommandRefusal)
+UNKNOWN_COMMAND = "Unknown"
+MAX_COMMAND_CHARS = 24
+"""Of a type that nobody knows: the answer's event id holds it beside a key and a place."""
 
 
 async def keep(
@@ -95,7 +98,7 @@ def answer_with_command_refused(topic: str) -> RefusalHandler:
 def command_refused(refusal: Refusal) -> CommandRefused | None:
     """The answer to a message that can't be obeyed; None where its ids can't be told."""
     if refusal.unreadable is not None:
-        return refusal.unreadable.refused()
+        return refusal.unreadable.refused() or _under_its_key(refusal)
     message: Any = refusal.message
     if message is None:
         return None
@@ -105,6 +108,23 @@ def command_refused(refusal: Refusal) -> CommandRefused | None:
         command=message.type,
         key=TOPICS[refusal.received.topic].key_of(message),
         reason=CommandRefusal(reason),
+        detail=refusal.detail[:MAX_NOTE_CHARS],
+    )
+
+
+def _under_its_key(refusal: Refusal) -> CommandRefused | None:
+    """The answer to what can't be told apart, where its sender keyed it by an id. The place of
+    the message stands in for its command's id."""
+    received = refusal.received
+    kind = refusal.unreadable.type if refusal.unreadable else None
+    key = (received.key or b"").decode(errors="replace")
+    if not is_id(key):
+        return None
+    return CommandRefused(
+        command_id=f"{key}:{received.partition}-{received.offset}",
+        command=kind if kind and len(kind) <= MAX_COMMAND_CHARS else UNKNOWN_COMMAND,
+        key=key,
+        reason=CommandRefusal.INVALID_COMMAND,
         detail=refusal.detail[:MAX_NOTE_CHARS],
     )
 

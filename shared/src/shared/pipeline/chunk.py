@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared import backoff, crash_points
 from shared.database import faults
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import answers, inbox, outbox
 from shared.pipeline.dead_letters import dead_letter
 from shared.pipeline.messages import Committed, Delivery, Outgoing, Refusal
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 FAULTY = "handling_failed"
-ACQUIRE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,21 @@ class ChunkRunner:
         Returns when all of it is committed and the relay has it. Never raises for a message;
         retries the infrastructure's faults without end, and counts them.
         """
+        if deliveries and refusals:
+            # Apart, since the answers to refusals may lock rows too: in one transaction they
+            # would be locked after others, in another order than elsewhere.
+            await self.run(deliveries, ())
+            deliveries = ()
         attempt = 0
         while True:
             try:
                 written = await self._transact(deliveries, refusals, answers_refusals)
             except Exception as error:  # noqa: BLE001 - told apart below; nothing is swallowed
                 if faults.is_message_fault(error):
-                    await self._isolate(deliveries, refusals, error)
+                    if refusals:
+                        await self._isolate_refusal(refusals, error, answers_refusals)
+                    else:
+                        await self._isolate(deliveries, error)
                     return
                 attempt += 1
                 await self._wait(error, attempt)
@@ -139,17 +147,40 @@ class ChunkRunner:
         if new:
             await inbox.forget(connection, new)
 
-    async def _isolate(
-        self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal], error: Exception
+    async def _isolate_refusal(
+        self, refusals: Sequence[Refusal], error: Exception, answered: bool
     ) -> None:
-        """Find the message at fault: refusals apart from deliveries, deliveries by halves. One
-        that stands alone with its fault is dead-lettered."""
-        if refusals:
-            if deliveries:
-                await self.run(deliveries, ())
-            # an answer that can't be said must not keep the dead letter from being written
-            await self.run((), refusals, answers_refusals=bool(deliveries))
+        """Find the refusal at fault by halves. An answer that can't be said is left out, and
+        what can't be written of a dead letter's reason as well. Raises `error` where that fails
+        too: a process that ends is seen, a message that is dropped is not."""
+        if len(refusals) > 1:
+            metrics.HALVINGS.labels(self._route.group).inc()
+            middle = len(refusals) // 2
+            await self.run((), refusals[:middle])
+            await self.run((), refusals[middle:])
             return
+        (refusal,) = refusals
+        place = refusal.received
+        _log.error(
+            "refusal_failed",
+            group=self._route.group,
+            topic=place.topic,
+            partition=place.partition,
+            offset=place.offset,
+            error=type(error).__name__,
+            exc_info=error,
+        )
+        plain = replace(refusal, detail=ascii(refusal.detail))
+        if answered:
+            await self.run((), [refusal], answers_refusals=False)
+        elif plain != refusal:
+            await self.run((), [plain], answers_refusals=False)
+        else:
+            raise error
+
+    async def _isolate(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+        """Find the message at fault by halves. One that stands alone with its fault is
+        dead-lettered."""
         if len(deliveries) > 1:
             metrics.HALVINGS.labels(self._route.group).inc()
             middle = len(deliveries) // 2

@@ -31,6 +31,7 @@ class Offsets:
         self._group = group
         self._consumer = consumer
         self._done: dict[TopicPartition, int] = {}
+        self._flushing = asyncio.Lock()
 
     def done(self, records: Iterable[ConsumerRecord[Any, Any]]) -> None:
         """Record that the effects of `records` are committed in the database."""
@@ -46,8 +47,13 @@ class Offsets:
     async def flush(self) -> None:
         """Commit what is done on partitions that are still assigned.
 
-        A failure is counted and left to the next flush: at worst the messages come again.
+        A failure is counted and left to the next flush: at worst the messages come again. Waits
+        for the flush that is under way.
         """
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         consumer = self._consumer()
         if consumer is None or not self._done:
             return

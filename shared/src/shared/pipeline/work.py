@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from shared import crash_points
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import outbox
 from shared.pipeline.messages import Committed, Outgoing
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from shared.pipeline.relay import Relay
 
 _Result = TypeVar("_Result")
-
-ACQUIRE_TIMEOUT_S = 10.0
 
 
 class Work:

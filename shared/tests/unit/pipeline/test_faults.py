@@ -39,6 +39,7 @@ MESSAGE = [
     asyncpg.UniqueViolationError("23505"),
     asyncpg.NotNullViolationError("23502"),
     asyncpg.ForeignKeyViolationError("23503"),
+    asyncpg.ProgramLimitExceededError("54000"),
 ]
 
 INFRASTRUCTURE = [
@@ -64,7 +65,8 @@ INFRASTRUCTURE = [
     (redis.exceptions.ReadOnlyError(), "redis", False),
     (aiokafka.errors.KafkaConnectionError(), "kafka", False),
     (aiokafka.errors.OutOfOrderSequenceNumber(), "kafka", False),
-    (TimeoutError(), "timeout", True),
+    (TimeoutError(), "timeout", False),
+    (TimeoutError(110, "the network's"), "timeout", True),
     (ConnectionResetError(), "connection", True),
     (OSError("no space left"), "connection", True),
 ]
@@ -97,9 +99,9 @@ def test_only_a_broken_constraint_may_be_mended_by_a_reload() -> None:
 
 
 def test_every_error_of_the_wire_is_the_infrastructures() -> None:
-    """Over all errors that asyncpg knows: classes 22 and 23 alone are the message's."""
+    """Over all errors that asyncpg knows: classes 22, 23 and 54 alone are the message's."""
     for kind in vars(asyncpg).values():
         if not (isinstance(kind, type) and issubclass(kind, asyncpg.PostgresError)):
             continue
         state = str(getattr(kind, "sqlstate", None) or "")
-        assert faults.is_message_fault(kind("")) == (state[:2] in ("22", "23")), kind
+        assert faults.is_message_fault(kind("")) == (state[:2] in ("22", "23", "54")), kind

@@ -7,15 +7,15 @@ SELECT clock_timestamp();
 -- last row has it. Most sagas are remembered by the instance that wrote them last, and need not be
 -- read again.
 WITH locked AS (
-    SELECT order_id, version
+    SELECT order_id, version, stuck_since IS NOT NULL AS stuck
     FROM saga
     WHERE order_id = ANY (:order_ids::text[])
     ORDER BY order_id
     FOR UPDATE
 )
-SELECT order_id, version, NULL AS now FROM locked
+SELECT order_id, version, stuck, NULL AS now FROM locked
 UNION ALL
-SELECT NULL, NULL, clock_timestamp();
+SELECT NULL, NULL, NULL, clock_timestamp();
 
 -- name: read_sagas
 -- Sagas that are locked by now and not remembered.
@@ -96,10 +96,9 @@ SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM update
        (SELECT count(*) FROM told) AS told;
 
 -- name: set_aside!
--- A row that this code can't read: no timer touches it again, and operators see it.
+-- A saga that this code can't read or work on: no timer touches it again, and operators see it.
 UPDATE saga
-SET timer_at = NULL, waiting = false, stuck_since = clock_timestamp(), stuck_why = :why::text,
-    pending_since = pending_since
+SET timer_at = NULL, waiting = false, stuck_since = clock_timestamp(), stuck_why = :why::text
 WHERE order_id = :order_id::text AND stuck_since IS NULL;
 
 -- name: park_commands!
@@ -121,8 +120,13 @@ SELECT order_id, command_type, body, traceparent FROM taken ORDER BY parked_at, 
 
 -- name: parked_for_known_orders
 -- Orders that are there by now, though a command was parked for them: it came by another
--- instance at the same moment.
-SELECT DISTINCT order_id FROM parked_command JOIN saga USING (order_id) LIMIT :orders::integer;
+-- instance at the same moment. Those parked longer ago were looked at before.
+SELECT DISTINCT order_id
+FROM (SELECT order_id FROM parked_command
+      WHERE parked_at > clock_timestamp() - :since_s::float8 * interval '1 second'
+      OFFSET 0) AS recent
+JOIN saga USING (order_id)
+LIMIT :orders::integer;
 
 -- name: expire_parked
 -- Commands whose order never came.

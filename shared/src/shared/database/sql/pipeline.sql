@@ -88,6 +88,10 @@ WHERE ctid IN (SELECT ctid FROM inbox
                  AND answers IS NULL
                LIMIT :rows::integer);
 
+-- name: raise_lease_token!
+-- Tell the holder, whoever it is, that somebody acted without the lease.
+UPDATE lease SET token = token + 1 WHERE name = :name::text;
+
 -- name: take_lease
 -- Take or keep the lease; nothing comes back where another instance holds it.
 INSERT INTO lease (name, holder, token, until)
