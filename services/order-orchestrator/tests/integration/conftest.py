@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -18,25 +18,25 @@ from order_orchestrator.domain import Limits, Saga
 from order_orchestrator.store import SagaMemory, Store, queries, read_saga
 from order_orchestrator.timers import ParkedCommands, Timers
 from shared.audit import Source, audit
-from shared.contracts.base import Message, fingerprint, message_id
+from shared.contracts.base import Message
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
 from shared.database import connect_pool
-from shared.pipeline.chunk import ChunkRunner
-from shared.pipeline.messages import Delivery, Received, Refusal
+from shared.pipeline.messages import Received, Refusal
 from shared.pipeline.work import Work
+from shared.testing import replicas
+from shared.testing.replicas import LEASE_S, TRACEPARENT, RecordingRelay, deliver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from order_orchestrator.chunk import SagaChunk
     from shared.database import Pool
-    from shared.pipeline.outbox import Chunk, Row
+    from shared.pipeline.outbox import Row
     from shared.pipeline.relay import Relay
     from shared.testing.databases import Database
     from shared.testing.signals import Gate
 
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 ALL_READ = datetime.max.replace(tzinfo=UTC)
 NOTHING_READ = datetime.min.replace(tzinfo=UTC)
 QUICK = Limits(
@@ -48,22 +48,6 @@ QUICK = Limits(
     undo_sends=3,
 )
 """Every timer is due at once."""
-_offsets = count()
-
-
-@dataclass
-class Recorder:
-    """Stands where the relay does: what a commit hands over is kept and published to nobody."""
-
-    owner: str
-    rows: list[Row] = field(default_factory=list)
-
-    def submit(self, chunks: Sequence[Chunk]) -> None:
-        self.rows += [row for chunk in chunks for row in chunk.rows]
-
-    def take(self) -> list[Row]:
-        taken, self.rows = self.rows, []
-        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +70,27 @@ class Horizon:
         self.read_up_to = read_up_to
 
 
-class Replica:
+class Replica(replicas.Replica):
     """One instance, with a memory, an admission and connections of its own."""
 
     def __init__(self, number: int, pool: Pool, limits: Limits, sagas_waiting: int) -> None:
-        self.pool = pool
         self.gates: list[Gate] = []
-        self.recorder = Recorder(f"order-orchestrator-{number}")
-        relay = cast("Relay", self.recorder)
         self.memory = SagaMemory(1_000)
         self.sagas = GatedSagas(limits, self.memory, self.gates)
         self.admission = Admission(sagas_waiting)
         self.admission.counted(0, pending=False)
-        self.work = Work(pool, relay, lease_s=30.0)
-        self._runners = {
-            route.group: ChunkRunner(route, pool, relay, lease_s=30.0)
-            for route in routes("KRW", self.sagas, self.admission)
-        }
+        super().__init__(
+            f"order-orchestrator-{number}", pool, routes("KRW", self.sagas, self.admission)
+        )
+        self.recorder = RecordingRelay(self.owner)
+        """Has what is written beside the chunks: by timers, at admission."""
+        self.work = Work(pool, cast("Relay", self.recorder), lease_s=LEASE_S)
 
     async def run(self, *messages: Message | Unreadable) -> list[Row]:
-        """One chunk of one group; returns the rows of the outbox that it wrote, in order."""
-        (group,) = {_group_of(message) for message in messages}
-        deliveries = [_delivery(one) for one in messages if isinstance(one, Message)]
+        """Run one chunk of one group; the unreadable are requests."""
+        deliveries = deliver(*(one for one in messages if isinstance(one, Message)))
         refusals = [_refusal(one) for one in messages if isinstance(one, Unreadable)]
-        await self._runners[group].run(deliveries, refusals)
-        return self.recorder.take()
+        return await self.run_chunk(deliveries, refusals)
 
     def commands(self, rows: Sequence[Row]) -> list[Any]:
         """The commands among rows of the outbox."""
@@ -118,12 +98,13 @@ class Replica:
         return [reader_of(TOPICS[row.topic]).read(row.value) for row in rows if row.topic in topics]
 
     async def dead_letter(self, *messages: Message) -> list[Row]:
-        """One chunk of the group that reads internal dead letters."""
+        """Run one chunk of the group that reads internal dead letters."""
         reader = DeadLetterReader()
-        steps = [cast("Message", reader.read(message.to_bytes())) for message in messages]
-        deliveries = [_delivery(step, "stock.dlq.v1") for step in steps]
-        await self._runners["order-orchestrator-dead-letters"].run(deliveries, ())
-        return self.recorder.take()
+        deliveries = [
+            delivery._replace(message=reader.read(delivery.received.value))
+            for delivery in deliver(*messages, topic="stock.dlq.v1")
+        ]
+        return await self.run_chunk(deliveries)
 
     async def fire(self, *, replies: datetime = ALL_READ, requests: datetime = ALL_READ) -> int:
         """One pass of the timers, which know messages to be read up to these moments."""
@@ -216,29 +197,6 @@ def _word(row: Row) -> str:
     return row.message_id
 
 
-def _group_of(message: Message | Unreadable) -> str:
-    if isinstance(message, Unreadable):
-        return "order-orchestrator-requests"
-    replies = type(message) not in TOPICS["orders.commands.v1"].messages
-    return "order-orchestrator" if replies else "order-orchestrator-requests"
-
-
-def _topic_of(message: Message) -> str:
-    kinds = ("commands", "replies")
-    return next(
-        name
-        for name, topic in TOPICS.items()
-        if type(message) in topic.messages and topic.kind in kinds
-    )
-
-
-def _delivery(message: Message, topic: str | None = None) -> Delivery:
-    received = Received(
-        topic or _topic_of(message), 0, next(_offsets), 0, None, message.to_bytes(), TRACEPARENT
-    )
-    return Delivery(message, message_id(message), fingerprint(message), received, TRACEPARENT)
-
-
 def _refusal(unreadable: Unreadable) -> Refusal:
-    received = Received("orders.commands.v1", 0, next(_offsets), 0, None, b"{}", TRACEPARENT)
+    received = Received("orders.commands.v1", 0, 0, 0, None, b"{}", TRACEPARENT)
     return Refusal(received, unreadable.reason, unreadable.detail, unreadable=unreadable)

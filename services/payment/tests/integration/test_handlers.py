@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from shared.contracts.base import Message
     from shared.pipeline.outbox import Row
     from shared.testing.databases import Database
-
-    from ..conftest import Replica  # noqa: TID252 - a conftest has no absolute name
+    from shared.testing.replicas import Replica
 
     MakeReplica = Callable[[], Awaitable[Replica]]
 

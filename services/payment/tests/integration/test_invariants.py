@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shared.testing.databases import Database
-
-    from ..conftest import Replica  # noqa: TID252 - a conftest has no absolute name
+    from shared.testing.replicas import Replica
 
     MakeReplica = Callable[[], Awaitable[Replica]]
 

@@ -224,6 +224,14 @@ async def shop(
     await topics.delete()
 
 
+@pytest.fixture
+async def running(shop: Shop) -> AsyncIterator[None]:
+    """stock-0 runs, and the invariants hold after each test."""
+    await shop.start(0)
+    yield
+    await shop.check()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

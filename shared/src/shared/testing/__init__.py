@@ -6,6 +6,8 @@
     processes   service instances as child processes: kill, freeze, crash, restart
     chaos       faults on a seeded schedule while work goes on
     databases   a database of its own for each test, cloned from a migrated template
+                (module_databases: for each module, emptied after each test)
+    replicas    instances of a service without Kafka, which run chunks and keep what they answer
     kafka       topics of its own for each test; publish, read to the end, wait for lag 0
     valkey      a database number of its own for each test
     builders    messages with sensible defaults

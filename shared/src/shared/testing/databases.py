@@ -38,6 +38,11 @@ CLONE_PREFIX = "test_"
 KEPT_FOR = "1 day"
 """How long what killed runs left behind is kept before a later run drops it."""
 
+_TABLES = """
+SELECT string_agg(format('%I', tablename), ', ')
+FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'schema_migration'
+"""
+
 _numbers = count(1)
 
 
@@ -93,6 +98,12 @@ class Database:
             yield connection
         finally:
             await connection.close()
+
+    async def empty(self, role: str) -> None:
+        """Empties every table of a role's schema, which is faster than a new database."""
+        async with self.connection(role) as connection:
+            tables = await connection.fetchval(_TABLES)
+            await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
 
 
 class Template:

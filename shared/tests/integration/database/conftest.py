@@ -1,31 +1,5 @@
-"""One database for the tests of a module: emptied after each, which is faster than a new one."""
+"""One database for the tests of a module."""
 
-from __future__ import annotations
+from shared.testing.module_databases import database, module_database
 
-from typing import TYPE_CHECKING
-
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from shared.testing.databases import Database, Template
-
-TABLES = """
-SELECT string_agg(format('%I', tablename), ', ')
-FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'schema_migration'
-"""
-
-
-@pytest.fixture(scope="module")
-async def module_database(template: Template) -> AsyncIterator[Database]:
-    async with template.clone() as database:
-        yield database
-
-
-@pytest.fixture
-async def database(module_database: Database) -> AsyncIterator[Database]:
-    """Its schema `stock` is empty at the start of each test; the others stay empty."""
-    yield module_database
-    async with module_database.connection("stock") as connection:
-        await connection.execute(f"TRUNCATE {await connection.fetchval(TABLES)} RESTART IDENTITY")
+__all__ = ["database", "module_database"]

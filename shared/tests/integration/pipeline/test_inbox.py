@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.contracts.base import fingerprint, message_id
 from shared.pipeline import inbox
-from shared.pipeline.messages import Delivery, Received
+from shared.testing import replicas
 from shared.testing.builders import commit_stock, release_stock, reserve_stock
 from shared.testing.signals import eventually
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.contracts.base import Message
+    from shared.pipeline.messages import Delivery
     from shared.testing.databases import Database
 
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -31,13 +32,7 @@ async def connection(database: Database) -> AsyncIterator[Connection]:
 
 
 def deliver(*messages: Message) -> list[Delivery]:
-    return [
-        Delivery(
-            message, message_id(message), fingerprint(message),
-            Received("stock.commands.v1", 0, offset, 0, None, message.to_bytes(), ""), "",
-        )
-        for offset, message in enumerate(messages)
-    ]  # fmt: skip
+    return replicas.deliver(*messages, offsets=count())
 
 
 def duplicates(deliveries: list[Delivery]) -> list[bool]:
