@@ -59,6 +59,8 @@ class ServiceSettings(BaseSettings):
 
     # limits
     chunk_messages: int = Field(default=500, ge=1, le=5_000)
+    # keys, values and headers; a chunk takes one message at least
+    chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     database_connections: int = Field(default=8, ge=3, le=200)
     session_timeout_s: float = Field(default=6.0, ge=1, le=300)
     relay_memory_messages: int = Field(default=20_000, ge=1)

@@ -135,7 +135,11 @@ class Publisher:
                 max_request_size=MAX_REQUEST_BYTES,
                 request_timeout_ms=int(self._timeout_s * 1000),
             )
-            await producer.start()
+            try:
+                await producer.start()
+            except BaseException:
+                await _stop(producer)
+                raise
             self._producer = producer
         return self._producer
 
@@ -146,6 +150,10 @@ class Publisher:
         if rebuilt:
             metrics.RELAY_REBUILDS.inc()
             _log.warning("producer_replaced")
-        # stop() waits for what it can't send any more
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(producer.stop(), timeout=1.0)
+        await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    # stop() waits for what it can't send any more
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        await asyncio.wait_for(producer.stop(), timeout=1.0)

@@ -8,12 +8,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.contracts.base import fingerprint, message_id
-from shared.contracts.reading import Unreadable, reader_of
+from shared.contracts.reading import MAX_BYTES, Unreadable, reader_of
 from shared.contracts.topics import TOPICS
 from shared.pipeline.messages import Delivery, Received, Refusal
 from shared.pipeline.offsets import Offsets
@@ -40,6 +41,9 @@ UNKNOWN_TYPE = "unknown_type"
 # So that versions may run side by side; an unknown command is dead-lettered.
 _SKIPS_UNKNOWN = ("events", "replies", "state", "dead_letters")
 _POLL_TIMEOUT_MS = 1_000
+READ_AT_ONCE_S = 0.02
+"""Reading keeps the event loop for no longer, or for one message: heartbeats and probes run on
+it."""
 
 
 class PatientSubscriber(BatchSubscriber):
@@ -52,19 +56,55 @@ class PatientSubscriber(BatchSubscriber):
 
     __slots__ = ()
 
+    max_bytes: int = 4 * 1024 * 1024
+    """What a chunk may hold of keys, values and headers, as they are once unpacked: a fetch is
+    bounded in what came over the wire, and what compresses well is a thousand times that."""
+    _error: KafkaError | None = None
+
     async def get_msg(self, consumer: AIOKafkaConsumer) -> Records:
         """The records that are there, or those that come first; none after the timeout.
 
         Nothing is fetched while a chunk is in hand. aiokafka would fetch ahead what is there when
         the chunk starts, and what comes while it runs would wait for a chunk more. Records that
-        came in one fetch beyond `max_records` are in memory, and need no other.
+        came in one fetch beyond `max_records` or `max_bytes` stay with the client, which unpacks
+        them as they are taken, and need no other.
+
+        Raises `KafkaError`, and never with records in hand: the client won't give them again.
         """
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         consumer.resume(*consumer.paused())
-        found = await consumer.getmany(
-            timeout_ms=self.batch_timeout_ms, max_records=self.max_records
-        )
+        taken = await self._take(consumer, self.batch_timeout_ms, self._step(0, 0))
+        held_bytes = sum(map(_bytes_of, taken))
+        while taken and (step := self._step(len(taken), held_bytes)):
+            # what is there is taken without a switch of tasks: no rebalance comes in between
+            try:
+                more = await self._take(consumer, 0, step)
+            except KafkaError as error:
+                self._error = error
+                break
+            if not more:
+                break
+            taken += more
+            held_bytes += sum(map(_bytes_of, more))
         consumer.pause(*consumer.assignment())
-        return tuple(chain.from_iterable(found.values()))
+        return tuple(taken)
+
+    def _step(self, records: int, held_bytes: int) -> int:
+        """How many records to take next: so many that the largest that is read would fit, and one
+        at least; 0 where the chunk is full."""
+        assert self.max_records is not None
+        if records and held_bytes >= self.max_bytes:
+            return 0
+        return min(self.max_records - records, max(1, (self.max_bytes - held_bytes) // MAX_BYTES))
+
+    @staticmethod
+    async def _take(
+        consumer: AIOKafkaConsumer, timeout_ms: int, max_records: int
+    ) -> list[ConsumerRecord[Any, Any]]:
+        found = await consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+        return list(chain.from_iterable(found.values()))
 
 
 class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -117,8 +157,9 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             decoder=_decode,
             no_reply=True,
         )
-        # the factory knows no other class; this one adds no state
+        # the factory knows no other class; this one adds no slots
         self._subscriber.__class__ = PatientSubscriber
+        self._subscriber.max_bytes = settings.chunk_bytes
         self._subscriber(self._handle)
 
     def consumer(self) -> AIOKafkaConsumer | None:
@@ -162,7 +203,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 self._in_hand = records
                 started = asyncio.get_running_loop().time()
-                deliveries, refusals = self._read(records)
+                deliveries, refusals = await self._read(records)
                 if self.route.pace is not None:
                     await self.route.pace(deliveries)
                 if any(self._tracing.is_recorded(delivery.traceparent) for delivery in deliveries):
@@ -205,11 +246,16 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             ]
             await self._runner.run(continued, refusals)
 
-    def _read(self, records: Records) -> tuple[list[Delivery], list[Refusal]]:
+    async def _read(self, records: Records) -> tuple[list[Delivery], list[Refusal]]:
         """Validate each record on its own: one that can't be read never fails the others."""
         deliveries: list[Delivery] = []
         refusals: list[Refusal] = []
+        now_s = asyncio.get_running_loop().time
+        switch_s = now_s() + READ_AT_ONCE_S
         for record in records:
+            if now_s() > switch_s:
+                await asyncio.sleep(0)
+                switch_s = now_s() + READ_AT_ONCE_S
             topic = self._connection.plain(record.topic)
             received = Received(
                 topic,
@@ -242,6 +288,11 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             )
         return deliveries, refusals
+
+
+def _bytes_of(record: ConsumerRecord[Any, Any]) -> int:
+    headers = sum([len(content) for _, content in record.headers if content])
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _traceparent(headers: Sequence[tuple[str, bytes | None]]) -> bytes | None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 MESSAGES_AT_ONCE = 2_000
+MEMORY_BYTES = 64 * 1024 * 1024
+"""What may wait in memory, of keys and values: 20,000 messages of the usual size are a third of
+it, as many dead letters would be gigabytes."""
 MARK_INTERVAL_S = 0.1
 """Marks wait for so long for others to go with: a process that dies meanwhile publishes again what
 it published in that time."""
@@ -35,7 +38,14 @@ class Relay:
     """Publishes chunks in the order in which they were submitted."""
 
     def __init__(
-        self, owner: str, source: str, pool: Pool, publisher: Publisher, *, memory_messages: int
+        self,
+        owner: str,
+        source: str,
+        pool: Pool,
+        publisher: Publisher,
+        *,
+        memory_messages: int,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         """`owner` is the instance that holds the chunks' leases, `source` the `ce_source`."""
         self.owner = owner
@@ -43,8 +53,10 @@ class Relay:
         self._pool = pool
         self._publisher = publisher
         self._memory_messages = memory_messages
+        self._memory_bytes = memory_bytes
         self._queue: deque[Chunk] = deque()
         self._queued_messages = 0
+        self._queued_bytes = 0
         self._in_memory: set[int] = set()
         self._wake = asyncio.Event()
         self._unmarked: list[int] = []
@@ -55,11 +67,15 @@ class Relay:
     def submit(self, chunks: Sequence[Chunk]) -> None:
         """Take committed chunks; leaves them to the sweeper where memory is full."""
         for chunk in chunks:
-            if self._queued_messages + len(chunk.rows) > self._memory_messages and self._queue:
+            messages = self._queued_messages + len(chunk.rows)
+            held_bytes = self._queued_bytes + _bytes_of(chunk)
+            full = messages > self._memory_messages or held_bytes > self._memory_bytes
+            if full and self._queue:
                 metrics.RELAY_OVERFLOWS.inc()
                 continue
             self._queue.append(chunk)
-            self._queued_messages += len(chunk.rows)
+            self._queued_messages = messages
+            self._queued_bytes = held_bytes
             self._in_memory.add(chunk.chunk_id)
             self._idle.clear()
         self._wake.set()
@@ -96,6 +112,7 @@ class Relay:
                 else:
                     attempt = 0
                     self._queued_messages -= sum(len(chunk.rows) for chunk in taken)
+                    self._queued_bytes -= sum(map(_bytes_of, taken))
                     self._unmarked.extend(chunk.chunk_id for chunk in taken)
                     self._mark_wake.set()
 
@@ -137,3 +154,7 @@ class Relay:
             taken.append(self._queue.popleft())
             messages += len(taken[-1].rows)
         return taken
+
+
+def _bytes_of(chunk: Chunk) -> int:
+    return sum([len(row.key or b"") + len(row.value or b"") for row in chunk.rows])

@@ -8,15 +8,66 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, FilteringBoundLogger
 
 # Libraries that speak per message or per rebalance; their warnings still come through.
 _QUIET = ("aiokafka", "faststream", "asyncio", "uvicorn", "opentelemetry", "httpx")
+# Libraries whose every client says at each of its attempts that it failed.
+_REPEATING = ("aiokafka", "faststream")
+REPEAT_INTERVAL_S = 10.0
+_TEMPLATES_KEPT = 1_000
+
+
+class Repeats(logging.Filter):
+    """Lets one line of a library through per logger and template in `REPEAT_INTERVAL_S`.
+
+    The next one says as `suppressed` how many were left out. Nothing of ours is touched.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` in seconds."""
+        super().__init__()
+        self._clock = clock
+        self._since: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.name.partition(".")[0] not in _REPEATING:
+            return True
+        now_s = self._clock()
+        key = (record.name, str(record.msg))
+        since_s, suppressed = self._since.get(key, (now_s - REPEAT_INTERVAL_S, 0))
+        if now_s - since_s < REPEAT_INTERVAL_S:
+            self._since[key] = (since_s, suppressed + 1)
+            return False
+        if len(self._since) >= _TEMPLATES_KEPT:  # texts that were put together by the library
+            self._since.clear()
+        self._since[key] = (now_s, 0)
+        record.suppressed = suppressed
+        return True
+
+
+def _milden(record: logging.LogRecord) -> bool:
+    """A broker that was just started has no coordinator yet: the client asks again."""
+    args = record.args if isinstance(record.args, tuple) else ()
+    if any(isinstance(arg, GroupCoordinatorNotAvailableError) for arg in args):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
+def _add_suppressed(_: object, __: str, event: EventDict) -> EventDict:
+    if suppressed := getattr(event["_record"], "suppressed", 0):
+        event["suppressed"] = suppressed
+    return event
 
 
 # Without local variables: they hold messages, and with them what is personal.
@@ -44,7 +95,7 @@ def configure_logs(level: str, **context: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared_processors,
+            foreign_pre_chain=[*shared_processors, _add_suppressed],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _TRACEBACKS,
@@ -52,6 +103,8 @@ def configure_logs(level: str, **context: str) -> None:
             ],
         )
     )
+    handler.addFilter(Repeats())
+    handler.addFilter(_milden)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

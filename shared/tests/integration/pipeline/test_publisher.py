@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.admin import NewTopic
@@ -104,6 +106,30 @@ async def test_f41_f43_publishing_goes_on_after_the_broker_was_out_of_reach(
     values = [one.value for one in await topics.read(REPLIES)]
     assert values[0] == b"1"
     assert set(values[1:]) == {b"2"}
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
+@pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
+async def test_f41_a_producer_that_could_not_start_is_stopped(
+    topics: Topics, kafka_proxy: Proxy, silent: bool
+) -> None:
+    """Where it isn't, the loop is told so as soon as the producer is collected."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    publisher = Publisher(topics.through(kafka_proxy.address), "test", timeout_s=1.0)
+    if silent:
+        kafka_proxy.half_open()
+    else:
+        await kafka_proxy.refuse()
+    try:
+        for _ in range(2):
+            with pytest.raises((KafkaError, OSError)):
+                await publisher.publish([record(b"a", b"1")])
+            gc.collect()
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+        await publisher.close()
+    assert [context["message"] for context in told] == []
 
 
 async def test_f42_topics_are_verified_by_name_and_partitions(topics: Topics) -> None:

@@ -1,6 +1,8 @@
 """Bytes from a topic: what is read, what is refused, and what the refusal says."""
 
 import json
+import re
+import sys
 import time
 
 import pytest
@@ -9,7 +11,14 @@ from hypothesis import strategies as st
 
 from shared.contracts.base import Message
 from shared.contracts.orders import PlaceOrder
-from shared.contracts.reading import MAX_BYTES, Reader, Unreadable, deeper_than, reader_of
+from shared.contracts.reading import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    Reader,
+    Unreadable,
+    deeper_than,
+    reader_of,
+)
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.contracts.topics import TOPICS
 
@@ -370,3 +379,66 @@ def test_f4_depth_is_that_of_the_value(value: object) -> None:
     encoded = json.dumps(value).encode()
     assert not deeper_than(encoded, levels)
     assert levels == 0 or deeper_than(encoded, levels - 1)
+
+
+def counted_one_by_one(value: bytes) -> int:
+    """The depth, as a loop over the brackets outside of strings tells it."""
+    depth = deepest = 0
+    for bracket in re.sub(rb'"(?:[^"\\]|\\.)*"?', b"", value, flags=re.DOTALL):
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in b"]}":
+            depth -= 1
+    return deepest
+
+
+TEXTS = st.lists(st.sampled_from([b"[", b"}", b"x", rb"\"", rb"\\", rb"\u0022"])).map(b"".join)
+TOKENS = st.sampled_from([b"[", b"{", b"]", b"}", b"[]", b"{}", b",", b"7"]) | TEXTS.map(
+    lambda text: b'"' + text + b'"'
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(tokens=st.lists(TOKENS, max_size=40), open_text=st.none() | TEXTS, cut=st.booleans())
+@example(tokens=[b"[" * 9, b"]" * 9] * 3, open_text=None, cut=False)
+@example(tokens=[b"]" * 5, b"[" * 9], open_text=None, cut=False)
+@example(tokens=[b'"["', b'"]"', b"[", rb'"\\"', b"["], open_text=b"[", cut=True)
+def test_f4_depth_is_what_a_loop_counts(
+    tokens: list[bytes], open_text: bytes | None, cut: bool
+) -> None:
+    """Also where brackets don't match, and where the last text ends nowhere or in an escape."""
+    value = b"".join(tokens)
+    if open_text is not None:
+        value += b'"' + open_text + (b"\\" if cut else b"")
+    levels = counted_one_by_one(value)
+    assert not deeper_than(value, levels)
+    assert levels == 0 or deeper_than(value, levels - 1)
+
+
+def nesting(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"{}", b'""', rb'"\"{"', b'["["]', nesting(20), nesting(40)],
+    ids=["flat", "texts", "escapes", "brackets in texts", "nested", "too deep"],
+)
+def test_f4_depth_is_not_counted_byte_by_byte(part: bytes) -> None:
+    """No step of the interpreter a byte: counted, since a time would say what else runs."""
+    value = b"[" + b",".join([part] * (240_000 // (len(part) + 1))) + b"]"
+    lines = 0
+
+    def count(frame: object, event: str, _: object) -> object:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        deeper_than(value, MAX_DEPTH)
+    finally:
+        sys.settrace(before)
+    assert lines < 100

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
 
-from shared.telemetry.logs import configure_logs, get_logger
+from shared.telemetry.logs import REPEAT_INTERVAL_S, Repeats, configure_logs, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,3 +68,71 @@ def test_libraries_speak_through_the_same_door(capsys: pytest.CaptureFixture[str
     logging.getLogger("aiokafka.consumer").info("per message")
     (line,) = lines(capsys)
     assert (line["event"], line["service"]) == ("Heartbeat failed", "stock")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the filter takes for the time, as the last of it."""
+    now = [0.0]
+    monkeypatch.setattr("shared.telemetry.logs.Repeats", lambda: Repeats(lambda: now[-1]))
+    return now
+
+
+def test_f41_a_library_that_repeats_itself_is_heard_once_an_interval(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    configure_logs("INFO", service="stock", instance="stock-0")
+    client, fetcher = logging.getLogger("aiokafka"), logging.getLogger("aiokafka.consumer.fetcher")
+    for attempt in range(300):
+        client.error("Unable connect to node with id %s: %s", attempt, KafkaConnectionError())
+        fetcher.error("Failed fetch messages from %s: %s", attempt, KafkaConnectionError())
+    client.error("Unable to update metadata from %s", [0])
+    fetcher.error("Unable to update metadata from %s", [0])
+    first = lines(capsys)
+    assert [line["event"].partition(":")[0] for line in first] == [
+        "Unable connect to node with id 0", "Failed fetch messages from 0",
+        "Unable to update metadata from [0]", "Unable to update metadata from [0]",
+    ]  # fmt: skip
+    assert all("suppressed" not in line for line in first)
+    clock.append(REPEAT_INTERVAL_S - 0.1)
+    client.error("Unable connect to node with id %s: %s", 0, KafkaConnectionError())
+    assert lines(capsys) == []
+    clock.append(REPEAT_INTERVAL_S)
+    for _ in range(2):
+        client.error("Unable connect to node with id %s: %s", 0, KafkaConnectionError())
+    (line,) = lines(capsys)
+    assert line["suppressed"] == 300
+    clock.append(REPEAT_INTERVAL_S * 2)
+    client.error("Unable connect to node with id %s: %s", 0, KafkaConnectionError())
+    (line,) = lines(capsys)
+    assert line["suppressed"] == 1
+
+
+def test_our_own_lines_all_come_through(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    configure_logs("INFO", service="stock", instance="stock-0")
+    for _ in range(3):
+        get_logger("shared.pipeline.chunk").warning("chunk_retried")
+        logging.getLogger("uvicorn.error").error("said by another")
+        logging.getLogger("aiokafkaesque").error("said by a namesake")
+    assert len(lines(capsys)) == 9
+
+
+def test_texts_that_never_come_again_are_forgotten(clock: list[float]) -> None:
+    repeats = Repeats(lambda: clock[-1])
+    for number in range(2_500):
+        assert repeats.filter(
+            logging.LogRecord("faststream", logging.ERROR, "", 0, f"text {number}", None, None)
+        )
+    assert len(repeats._since) <= 1_000
+
+
+def test_a_broker_without_a_coordinator_yet_is_no_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("INFO", service="stock", instance="stock-0")
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    coordinator.error("Group Coordinator Request failed: %s", GroupCoordinatorNotAvailableError())
+    coordinator.error("LeaveGroup request failed: %s", KafkaConnectionError())
+    assert [line["level"] for line in lines(capsys)] == ["warning", "error"]

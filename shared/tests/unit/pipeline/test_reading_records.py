@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,8 @@ def record(
 GOOD = CommitStock(command_id="o-1:commit:do", order_id="o-1").to_bytes()
 
 
-def test_f4_a_bad_record_leaves_its_neighbours_alone() -> None:
-    deliveries, refusals = consumer("stock.commands.v1")._read(
+async def test_f4_a_bad_record_leaves_its_neighbours_alone() -> None:
+    deliveries, refusals = await consumer("stock.commands.v1")._read(
         (record(GOOD), record(None), record(b"\xff"), record(GOOD))
     )
     assert [delivery.message_id for delivery in deliveries] == ["o-1:commit:do"] * 2
@@ -73,11 +74,11 @@ def test_f4_a_bad_record_leaves_its_neighbours_alone() -> None:
         ("orders.events.v1", True),
     ],
 )
-def test_f5_f12_an_unknown_type_is_refused_among_commands_and_skipped_elsewhere(
+async def test_f5_f12_an_unknown_type_is_refused_among_commands_and_skipped_elsewhere(
     topic: str, skipped: bool
 ) -> None:
     group = f"unknown-{topic}"
-    deliveries, refusals = consumer(topic, group=group)._read(
+    deliveries, refusals = await consumer(topic, group=group)._read(
         (record(b'{"type":"ReserveStockV9","orderId":"o-1"}', topic=topic),)
     )
     assert deliveries == []
@@ -86,9 +87,11 @@ def test_f5_f12_an_unknown_type_is_refused_among_commands_and_skipped_elsewhere(
 
 
 @pytest.mark.parametrize(("key", "counted"), [(b"o-1", 0), (b"o-2", 1), (None, 1), (b"", 1)])
-def test_f9_the_body_rules_and_a_counter_tells(key: bytes | None, counted: int) -> None:
+async def test_f9_the_body_rules_and_a_counter_tells(key: bytes | None, counted: int) -> None:
     group = f"key-{key!r}"
-    (delivery,), _ = consumer("stock.commands.v1", group=group)._read((record(GOOD, key=key),))
+    (delivery,), _ = await consumer("stock.commands.v1", group=group)._read(
+        (record(GOOD, key=key),)
+    )
     assert isinstance(delivery.message, CommitStock)
     assert delivery.message.order_id == "o-1"
     assert metrics.KEY_MISMATCHES.labels(group)._value.get() == counted
@@ -106,10 +109,10 @@ def test_f9_the_body_rules_and_a_counter_tells(key: bytes | None, counted: int) 
         ((("traceparent", b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01"),), False),
     ],
 )
-def test_a_trace_goes_on_where_its_header_is_whole(
+async def test_a_trace_goes_on_where_its_header_is_whole(
     headers: tuple[tuple[str, bytes | None], ...], kept: bool
 ) -> None:
-    (delivery,), _ = consumer("stock.commands.v1")._read((record(GOOD, headers=headers),))
+    (delivery,), _ = await consumer("stock.commands.v1")._read((record(GOOD, headers=headers),))
     assert (delivery.traceparent == TRACE.decode()) is kept
     assert len(delivery.traceparent) == 55
 
@@ -121,3 +124,23 @@ def test_what_is_in_hand_is_told_by_its_first_offsets() -> None:
     second.offset, other.partition = 18, 4
     reading._in_hand = (first, second, other)
     assert {place.partition: at for place, at in reading.in_hand().items()} == {3: 17, 4: 17}
+
+
+async def test_f8_reading_leaves_the_event_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two messages when each takes longer than `READ_AT_ONCE_S`."""
+    monkeypatch.setattr("shared.pipeline.consumer.READ_AT_ONCE_S", 0.0)
+    turns = 0
+
+    async def heartbeat() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beating = asyncio.create_task(heartbeat())
+    try:
+        deliveries, _ = await consumer("stock.commands.v1")._read((record(GOOD),) * 50)
+    finally:
+        beating.cancel()
+    assert len(deliveries) == 50
+    assert turns >= 49

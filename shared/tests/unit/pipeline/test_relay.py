@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaConnectionError
 
 from shared import backoff
 from shared.pipeline.outbox import Chunk, Row
-from shared.pipeline.relay import MESSAGES_AT_ONCE, Relay
-from shared.testing.signals import Gate, Signal
+from shared.pipeline.relay import MEMORY_BYTES, MESSAGES_AT_ONCE, Relay
+from shared.testing.signals import Gate, Signal, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 AT = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-def chunk(chunk_id: int, messages: int = 1) -> Chunk:
+def chunk(chunk_id: int, messages: int = 1, value: bytes | None = b"{}") -> Chunk:
     rows = [
-        Row("stock.replies.v1", b"o", "T", f"{chunk_id}.{at}", b"{}", "") for at in range(messages)
+        Row("stock.replies.v1", b"o", "T", f"{chunk_id}.{at}", value, "") for at in range(messages)
     ]
     return Chunk(chunk_id, AT, rows)
 
@@ -75,12 +75,12 @@ class FakePool:
 class Bench:
     """A relay that runs between a fake broker and a fake database."""
 
-    def __init__(self, memory_messages: int) -> None:
+    def __init__(self, memory_messages: int, memory_bytes: int) -> None:
         self.pool = FakePool()
         self.publisher = FakePublisher()
         self.relay = Relay(
             "stock-0", "stock", self.pool, self.publisher,  # type: ignore[arg-type]
-            memory_messages=memory_messages,
+            memory_messages=memory_messages, memory_bytes=memory_bytes,
         )  # fmt: skip
 
 
@@ -89,8 +89,8 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[int]
     monkeypatch.setattr(backoff, "delay_s", lambda _: 0.0)
     tasks: list[asyncio.Task[Any]] = []
 
-    def start(memory_messages: int) -> Bench:
-        made = Bench(memory_messages)
+    def start(memory_messages: int, memory_bytes: int = MEMORY_BYTES) -> Bench:
+        made = Bench(memory_messages, memory_bytes)
         tasks.append(asyncio.create_task(made.relay.publish_forever()))
         tasks.append(asyncio.create_task(made.relay.mark_forever()))
         return made
@@ -155,6 +155,38 @@ async def test_f37_what_memory_does_not_hold_is_left_to_the_sweeper(
     made.relay.submit([chunk(5, 11)])
     assert made.relay.in_memory() == [5]
     await asyncio.wait_for(made.relay.drain(), 5)
+
+
+async def test_f37_memory_is_bounded_in_bytes_too(bench: Callable[..., Bench]) -> None:
+    made = bench(100, 1_000)
+    for first in (1, 11):
+        made.publisher.gate = Gate("publish")
+        made.relay.submit([chunk(first, 2, b"x" * 249)])
+        await made.publisher.gate.reached()
+        made.relay.submit(
+            [chunk(first + 1, 1, b"x" * 399), chunk(first + 2, 1, b"x" * 100),
+             chunk(first + 3, 1, b"x" * 99), chunk(first + 4, 0)]
+        )  # fmt: skip
+        # full to the byte, the one that is being published included
+        assert made.relay.in_memory() == [first, first + 1, first + 3, first + 4]
+        made.publisher.gate.open()
+        await asyncio.wait_for(made.relay.drain(), 5)
+    made.publisher.gate = None
+    made.relay.submit([chunk(21, 1, b"x" * 5_000), chunk(22, 1, None)])
+    assert made.relay.in_memory() == [21]  # nothing else would ever take it
+    await asyncio.wait_for(made.relay.drain(), 5)
+
+
+async def test_chunks_published_soon_after_each_other_are_marked_together(
+    bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.pipeline.relay.MARK_INTERVAL_S", 0.5)
+    made = bench(100)
+    for number in (1, 2, 3):
+        made.relay.submit([chunk(number)])
+        await eventually(lambda count=number: len(made.publisher.published.values) == count)
+    await asyncio.wait_for(made.relay.drain(), 5)
+    assert made.pool.marked.values == [[1, 2, 3]]
 
 
 async def test_f46_marking_outlives_the_database(bench: Callable[[int], Bench]) -> None:
