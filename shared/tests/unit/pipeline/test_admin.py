@@ -124,4 +124,5 @@ async def test_what_is_not_served_is_a_problem_too() -> None:
     async with raising(KeyError()) as admin:
         nowhere, posted = await admin.get("/nowhere"), await admin.post("/orders")
     assert (nowhere.status_code, nowhere.json()["title"]) == (404, "Not Found")
-    assert (posted.status_code, posted.headers["allow"]) == (405, "GET, HEAD")
+    assert posted.status_code == 405
+    assert set(posted.headers["allow"].split(", ")) == {"GET", "HEAD"}
