@@ -115,7 +115,25 @@ def test_list_stuck(answers: Callable[..., list[httpx.Request]]) -> None:
     assert "no answer" in invoke("list", "--stuck")[1]
     answers(200, [])
     assert invoke("list", "--stuck") == (0, "no order is stuck\n", "")
-    assert invoke("list")[0] == 1
+
+
+def test_stuck_orders_are_the_default_list(answers: Callable[..., list[httpx.Request]]) -> None:
+    answers(200, [{"orderId": "o-1", "state": "CHARGING", "why": "no answer", "since": "then"}])
+    assert invoke("list") == invoke("list", "--stuck")
+    assert invoke("list")[0] == 0
+
+
+@pytest.mark.parametrize("given", ["a b/c", "../metrics", "", "x" * 65, "o-1\n", "\x1b"])
+@pytest.mark.parametrize("action", ["show", "cancel", "retry", "settle"])
+def test_what_is_no_order_id_is_not_asked_for(
+    answers: Callable[..., list[httpx.Request]], action: str, given: str
+) -> None:
+    asked = answers(200, ORDER)
+    options = {"show": [], "settle": ["--outcome", "REJECTED", "--note", "why"]}
+    code, said, error = invoke(action, given, *options.get(action, ["--note", "why"]))
+    assert (code, said, asked) == (2, "", [])
+    assert error.startswith("orderctl: '")
+    assert error.endswith("' is no order id: 1 to 64 of A-Z a-z 0-9 . _ -\n")
 
 
 def test_an_id_can_not_lead_to_another_path() -> None:
@@ -139,3 +157,12 @@ def test_a_port_of_something_else_is_noticed() -> None:
     page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
     with pytest.raises(OperatorError, match="no JSON"):
         AdminApi("http://orchestrator", page).stuck()
+
+
+def test_an_orchestrator_that_is_slow_is_not_said_to_have_another_address() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("timed out", request=request)
+
+    with pytest.raises(OperatorError, match="doesn't answer within 10 s; `make status`") as told:
+        AdminApi("http://orchestrator", httpx.MockTransport(handle)).stuck()
+    assert "make env" not in str(told.value)
