@@ -9,8 +9,6 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotation
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from orderctl.admin_api import AdminApi, Document
 from orderctl.errors import OperatorError
@@ -22,7 +20,9 @@ from orderctl.order_files import (
     require_readable,
     unknown_fields,
 )
+from orderctl.order_text import facts_table, history_table, list_table
 from orderctl.running import USAGE, fail, note, run
+from orderctl.terminal import console
 from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
@@ -140,11 +140,7 @@ def list_orders(
     elif not orders:
         typer.echo("no order is stuck")
     else:
-        columns = {"orderId": "order", "state": "state", "since": "stuck since", "why": "why"}
-        table = Table(*columns.values())
-        for order in orders:
-            table.add_row(*(str(order.get(column) or "") for column in columns))
-        Console().print(table, markup=False)
+        console().print(list_table(orders))
 
 
 def cancel(
@@ -195,48 +191,8 @@ def _print_order(order: Document, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(order, indent=2))
         return
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(order):
-        if value:
-            facts.add_row(name, value)
-    console = Console()
-    console.print(facts, markup=False, highlight=False)
+    out = console()
+    out.print(facts_table(order))
     if order.get("history"):
-        table = Table("version", "state", "cause", "at", "note")
-        for entry in order["history"]:
-            table.add_row(*(str(value or "") for value in map(entry.get, _HISTORY)))
-        console.print(table, markup=False, highlight=False)
-
-
-_HISTORY = ("version", "state", "cause", "at", "note")
-
-
-def _facts(order: Document) -> list[tuple[str, str]]:
-    steps = ", ".join(f"{name} {status}" for name, status in order.get("steps", {}).items())
-    stuck = order.get("stuck") or {}
-    ending = " ".join(filter(None, (order.get("reason"), order.get("note"))))
-    return [
-        ("order", order["orderId"]),
-        ("status", f"{order.get('status', '')} ({order['state']})"),
-        ("why", ending),
-        ("unreadable", order.get("unreadable", "")),
-        ("steps", steps),
-        ("stuck", f"since {stuck['since']}: {stuck['why']}" if stuck else ""),
-        ("owed", _owed(order.get("owed") or {})),
-        ("accepted", order.get("acceptedAt") or ""),
-        ("pay by", order.get("payBy") or ""),
-        ("deadline", order.get("deadlineAt") or ""),
-        ("next look", order.get("timerAt") or ""),
-        ("trace", order.get("traceparent") or ""),
-    ]
-
-
-def _owed(owed: Document) -> str:
-    if not owed.get("steps"):
-        return ""
-    parts = [f"{line['quantity']} of {line['productId']}" for line in owed["units"]]
-    if owed["money"]:
-        parts.append(f"{owed['money']:,} {owed['currency']}")
-    if owed["couponId"]:
-        parts.append(f"coupon {owed['couponId']}")
-    return f"{', '.join(parts)} (steps {', '.join(owed['steps'])})"
+        out.print()
+        out.print(history_table(order))
