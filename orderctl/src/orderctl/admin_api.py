@@ -40,6 +40,11 @@ class AdminApi:
     def _ask(self, method: str, path: str, body: Document | None = None) -> Any:
         try:
             response = self._client.request(method, path, json=body)
+        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+            raise OperatorError(
+                f"the orchestrator at {self._url} was reached and doesn't answer within"
+                f" {TIMEOUT_S:g} s; `make status` tells how the stack is"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise OperatorError(
                 f"the orchestrator's admin port {self._url} can't be reached:"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderctl.auditing import audit_everything, wait_until_at_rest
-from orderctl.running import run
+from orderctl.running import note, run
+from orderctl.terminal import visible
 from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
@@ -47,15 +48,11 @@ def audit_command(
         if not always:
             moving = await wait_until_at_rest(database_url, kafka, within_s=within)
             if moving:
-                _note(f"after {within:g} s the system is still at work: {moving}")
+                note(f"after {within:g} s the system is still at work: {moving}")
         return await audit_everything(database_url, kafka, only_always=always)
 
-    report = run(work())
-    typer.echo(report.to_json() if as_json else report.table())
+    report = run(work(), url=database_url, brokers=bootstrap_servers)
+    typer.echo(report.to_json() if as_json else visible(report.table(), keep="\n"))
     if kafka is None and not always:
-        _note("KAFKA_BOOTSTRAP_SERVERS is not set: the topics were not looked at")
+        note("KAFKA_BOOTSTRAP_SERVERS is not set: the topics were not looked at")
     sys.exit(0 if report.ok else 1)
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"orderctl: {text}\n")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from orderctl import order_commands
 from orderctl.audit_command import audit_command
@@ -15,7 +16,22 @@ from shared.database.migrations import bootstrap, migrate
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.topics import create_topics, verify_topics
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+class Commands(TyperGroup):
+    """Says where the addresses come from that are missing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # one without a message is a parameter that is missing
+            if not error.message and getattr(error.param, "envvar", None):
+                error.message = "`export $(make -s env)` sets it"
+            raise
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__)
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
 app.command("audit")(audit_command)
@@ -56,7 +72,7 @@ def migrate_command(
                 typer.echo(f"{service.schema}: ran {name}")
         typer.echo("all schemas are up to date")
 
-    run(work())
+    run(work(), database="ADMIN_DATABASE_URL", url=admin_url)
 
 
 @topics_app.command("create")
@@ -77,7 +93,7 @@ def topics_create(
         await verify_topics(connection, TOPICS)
         typer.echo("all topics are there")
 
-    run(work())
+    run(work(), brokers=bootstrap_servers)
 
 
 @topics_app.command("check")
@@ -88,7 +104,7 @@ def topics_check(bootstrap_servers: Bootstrap, prefix: Prefix = "") -> None:
         await verify_topics(KafkaConnection(bootstrap_servers, prefix), TOPICS, within_s=0)
         typer.echo("all topics are there")
 
-    run(work())
+    run(work(), brokers=bootstrap_servers)
 
 
 def main() -> None:

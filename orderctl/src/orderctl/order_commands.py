@@ -9,13 +9,20 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotation
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from orderctl.admin_api import AdminApi, Document
 from orderctl.errors import OperatorError
-from orderctl.order_files import publish, read_lines, require_readable
-from orderctl.running import fail, run
+from orderctl.order_files import (
+    STDIN,
+    is_order_id,
+    publish,
+    read_lines,
+    require_readable,
+    unknown_fields,
+)
+from orderctl.order_text import facts_table, history_table, list_table
+from orderctl.running import USAGE, fail, note, run
+from orderctl.terminal import console
 from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
@@ -29,7 +36,17 @@ Url = Annotated[
         help="The admin port of an orchestrator, as `make env` tells it.",
     ),
 ]
-OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")]
+
+
+def _order_id(given: str) -> str:
+    if not is_order_id(given):
+        fail(f"'{given}' is no order id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
+    return given
+
+
+OrderId = Annotated[
+    str, typer.Argument(metavar="ORDER", help="The order's id.", callback=_order_id)
+]
 Note = Annotated[str, typer.Option(help="Why; it stands in the order's history.")]
 Operator = Annotated[
     str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
@@ -59,7 +76,9 @@ def register(app: typer.Typer) -> None:
 
 
 def place(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="One message a line.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="One message a line; - is standard input.")
+    ],
     bootstrap_servers: Annotated[
         str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
     ],
@@ -72,17 +91,30 @@ def place(
 ) -> None:
     """Publish the order commands of a file, one JSON object a line.
 
-    Where a line can't be read nothing is published, and the line's number is told. To publish a
-    file again is safe: an order id is obeyed once.
+    It takes PlaceOrder, PayOrder and CancelOrder.
+
+    Where a line can't be read nothing is published, and its number is told.
+    A field that no such message has is warned of and published.
+
+    To publish a file again is safe: an order id is obeyed once.
     """
 
     async def work() -> int:
         lines = read_lines(file)
+        if not lines:
+            fail(f"{_called(file)} holds no message", USAGE)
         if not as_is:
-            require_readable(file, lines)
+            require_readable(_called(file), lines)
+        for warning in unknown_fields(_called(file), lines):
+            note(warning)
         return await publish(KafkaConnection(bootstrap_servers, prefix), lines)
 
-    typer.echo(f"published {run(work())} messages")
+    count = run(work(), brokers=bootstrap_servers)
+    typer.echo(f"published {count} message{'s' if count != 1 else ''}")
+
+
+def _called(file: Path) -> str:
+    return "standard input" if file == STDIN else str(file)
 
 
 def show(order_id: OrderId, url: Url, as_json: AsJson = False) -> None:
@@ -93,24 +125,22 @@ def show(order_id: OrderId, url: Url, as_json: AsJson = False) -> None:
 def list_orders(
     url: Url,
     stuck: Annotated[
-        bool, typer.Option("--stuck", help="Those that wait for an operator.")
-    ] = False,
+        bool,
+        typer.Option("--stuck", help="Those that wait for an operator; there is no other list."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """List the orders that wait for an operator, longest first."""
-    if not stuck:
-        fail("only `list --stuck` is there: orders that go their way are shown by `show ORDER`")
+    """List the orders that wait for an operator, longest first.
+
+    Orders that go their way are shown by `show ORDER`.
+    """
     orders = _asked(lambda: AdminApi(url).stuck())
     if as_json:
         typer.echo(json.dumps(orders, indent=2))
     elif not orders:
         typer.echo("no order is stuck")
     else:
-        columns = {"orderId": "order", "state": "state", "since": "stuck since", "why": "why"}
-        table = Table(*columns.values())
-        for order in orders:
-            table.add_row(*(str(order.get(column) or "") for column in columns))
-        Console().print(table, markup=False)
+        console().print(list_table(orders))
 
 
 def cancel(
@@ -161,48 +191,8 @@ def _print_order(order: Document, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(order, indent=2))
         return
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(order):
-        if value:
-            facts.add_row(name, value)
-    console = Console()
-    console.print(facts, markup=False, highlight=False)
+    out = console()
+    out.print(facts_table(order))
     if order.get("history"):
-        table = Table("version", "state", "cause", "at", "note")
-        for entry in order["history"]:
-            table.add_row(*(str(value or "") for value in map(entry.get, _HISTORY)))
-        console.print(table, markup=False, highlight=False)
-
-
-_HISTORY = ("version", "state", "cause", "at", "note")
-
-
-def _facts(order: Document) -> list[tuple[str, str]]:
-    steps = ", ".join(f"{name} {status}" for name, status in order.get("steps", {}).items())
-    stuck = order.get("stuck") or {}
-    ending = " ".join(filter(None, (order.get("reason"), order.get("note"))))
-    return [
-        ("order", order["orderId"]),
-        ("status", f"{order.get('status', '')} ({order['state']})"),
-        ("why", ending),
-        ("unreadable", order.get("unreadable", "")),
-        ("steps", steps),
-        ("stuck", f"since {stuck['since']}: {stuck['why']}" if stuck else ""),
-        ("owed", _owed(order.get("owed") or {})),
-        ("accepted", order.get("acceptedAt") or ""),
-        ("pay by", order.get("payBy") or ""),
-        ("deadline", order.get("deadlineAt") or ""),
-        ("next look", order.get("timerAt") or ""),
-        ("trace", order.get("traceparent") or ""),
-    ]
-
-
-def _owed(owed: Document) -> str:
-    if not owed.get("steps"):
-        return ""
-    parts = [f"{line['quantity']} of {line['productId']}" for line in owed["units"]]
-    if owed["money"]:
-        parts.append(f"{owed['money']:,} {owed['currency']}")
-    if owed["couponId"]:
-        parts.append(f"coupon {owed['couponId']}")
-    return f"{', '.join(parts)} (steps {', '.join(owed['steps'])})"
+        out.print()
+        out.print(history_table(order))

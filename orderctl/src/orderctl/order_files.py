@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
 
 from orderctl.errors import OperatorError
-from shared.contracts.base import ID_PATTERN
-from shared.contracts.reading import MAX_BYTES, Unreadable, deeper_than, readable_fields, reader_of
+from shared.contracts.base import ID_PATTERN, Record
+from shared.contracts.explaining import shorten
+from shared.contracts.reading import (
+    MAX_BYTES,
+    Unreadable,
+    deeper_than,
+    readable_fields,
+    reader_of,
+    type_name,
+)
 from shared.contracts.topics import TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from shared.kafka.connection import KafkaConnection
 
+STDIN: Final = Path("-")
 COMMANDS: Final = "orders.commands.v1"
 MAX_DEPTH: Final = 32
 LINGER_MS: Final = 5
+WARNINGS_AT_MOST: Final = 20
 _ID: Final = re.compile(ID_PATTERN.replace("$", r"\Z"))
 
 
@@ -42,10 +53,18 @@ class Line:
         return None if self.order_id is None else self.order_id.encode()
 
 
+def is_order_id(text: str) -> bool:
+    """Whether an order can have this id."""
+    return _ID.match(text) is not None
+
+
 def read_lines(path: Path) -> list[Line]:
-    """The messages of a file, readable or not; empty lines are none. Raises OperatorError."""
+    """The messages of a file, readable or not; empty lines are none. Raises OperatorError.
+
+    `STDIN` is read from standard input.
+    """
     try:
-        content = path.read_bytes()
+        content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:
         raise OperatorError(f"{path} can't be read: {error.strerror}") from error
     lines = (text.rstrip(b"\r") for text in content.split(b"\n"))
@@ -64,24 +83,73 @@ def _line(number: int, value: bytes) -> Line:
     )
 
 
-def require_readable(path: Path, lines: Iterable[Line]) -> None:
-    """Raises OperatorError for the first line that no orchestrator would understand."""
+def require_readable(name: str, lines: Iterable[Line]) -> None:
+    """Raises OperatorError for the first line that no orchestrator would understand.
+
+    `name` is what the file is called in the error.
+    """
     reader = reader_of(TOPICS[COMMANDS])
     for line in lines:
         message = reader.read(line.value)
         if isinstance(message, Unreadable):
             raise OperatorError(
-                f"{path}, line {line.number}: {message.detail}. Nothing was published;"
+                f"{name}, line {line.number}: {_problem(line, message)}. Nothing was published;"
                 " --as-is publishes lines whatever they hold"
             )
+
+
+def _problem(line: Line, found: Unreadable) -> str:
+    if found.reason == "not_json":
+        return f"{found.detail}; a file has one JSON object a line"
+    if not line.value.lstrip().startswith(b"{"):
+        return "no JSON object; a file has one JSON object a line"
+    if found.reason == "unknown_type":
+        *others, last = (type_name(message) for message in TOPICS[COMMANDS].messages)
+        known = f"{', '.join(others)} and {last}"
+        return f"{shorten(line.type or '')} is no order command; place takes {known}"
+    return found.detail
+
+
+def unknown_fields(name: str, lines: Iterable[Line]) -> list[str]:
+    """A warning for each field that the contract doesn't know, where it stands first.
+
+    Lines that can't be read are passed over. `name` is what the file is called.
+    """
+    reader = reader_of(TOPICS[COMMANDS])
+    first: dict[tuple[str, str], int] = {}
+    for line in lines:
+        message = reader.read(line.value)
+        if not isinstance(message, Unreadable):
+            for field in _unknown(readable_fields(line.value), message):
+                first.setdefault((message.type, field), line.number)
+    warnings = [
+        f"{name}, line {number}: `{field}` is not a field of {kind}: ignored"
+        for (kind, field), number in first.items()
+    ]
+    more = len(warnings) - WARNINGS_AT_MOST
+    return warnings if more <= 0 else [*warnings[:-more], f"and {more} more unknown fields"]
+
+
+def _unknown(sent: Any, read: Any, path: str = "") -> Iterator[str]:
+    """What of `sent` is not in the record that was read from it: `items[].colour`."""
+    if isinstance(read, Record) and isinstance(sent, dict):
+        known = {field.alias: name for name, field in type(read).model_fields.items()}
+        for key, value in sent.items():
+            if key not in known:
+                yield f"{path}{shorten(key)[1:-1]}"
+            else:
+                yield from _unknown(value, getattr(read, known[key]), f"{path}{key}.")
+    elif isinstance(read, tuple) and isinstance(sent, list):
+        for value, part in zip(sent, read, strict=False):
+            yield from _unknown(value, part, f"{path[:-1]}[].")
 
 
 async def publish(connection: KafkaConnection, lines: Iterable[Line]) -> int:
     """Publish the lines in their order; how many. Raises the broker's errors."""
     producer = AIOKafkaProducer(**connection.client_options(), acks="all", linger_ms=LINGER_MS)
-    await producer.start()
     topic = connection.named(COMMANDS)
     try:
+        await producer.start()
         sent = [await producer.send(topic, line.value, key=line.key) for line in lines]
         await asyncio.gather(*sent)
     finally:

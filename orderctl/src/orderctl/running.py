@@ -1,16 +1,20 @@
-"""How a command runs, and how it fails: one line on stderr, exit code 1."""
+"""How a command runs, and how it fails: one line on stderr, exit code 1 (2 for a wrong call)."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from orderctl.errors import OperatorError
+from orderctl.terminal import visible
 from shared.audit import InvariantFileError
+from shared.database.faults import leaves_pool_stale
 from shared.database.migrations import MigrationError
 from shared.kafka.topics import TopicError
 
@@ -19,18 +23,57 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+USAGE: Final = 2
+"""Exit code where the call itself is wrong, as of an unknown option."""
+_HELP: Final = "`make status` tells how the stack is, `make up` starts it"
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; ends the process where it fails as something outside may fail."""
+# What its clients say meanwhile is told once, by `run`; without a handler it would go to stderr.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
+
+def run(
+    work: Coroutine[Any, Any, T],
+    *,
+    database: str = "DATABASE_URL",
+    url: str = "",
+    brokers: str = "",
+) -> T:
+    """The result of `work`; ends the process where it fails as something outside may fail.
+
+    `database` is the variable with the database's address `url`; `brokers` are Kafka's addresses.
+    """
     try:
         return asyncio.run(work)
     except (OperatorError, MigrationError, TopicError, InvariantFileError) as error:
-        fail(str(error))
-    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        fail(f"{type(error).__name__}: {error}")
+        fail(_one_line(error))
+    except KafkaConnectionError:
+        fail(f"no Kafka broker answers at {brokers} (KAFKA_BOOTSTRAP_SERVERS); {_HELP}")
+    except KafkaError as error:
+        fail(f"Kafka at {brokers} (KAFKA_BOOTSTRAP_SERVERS): {_one_line(error)}")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = f"{type(error).__name__}: {_one_line(error)}".removesuffix(": ")
+        place = f"the database at {database}{_place(url)}"
+        if leaves_pool_stale(error):
+            fail(f"{place} can't be reached: {reason}; {_HELP}")
+        fail(f"{place}: {reason}")
 
 
-def fail(problem: str) -> NoReturn:
-    """Say what is wrong and end with exit code 1."""
-    sys.stderr.write(f"orderctl: {problem}\n")
-    sys.exit(1)
+def note(text: str) -> None:
+    """Say something on stderr beside the result."""
+    sys.stderr.write(f"orderctl: {visible(text)}\n")
+
+
+def fail(problem: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end with exit code 1, or another."""
+    note(problem)
+    sys.exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split("\n"))
+
+
+def _place(url: str) -> str:
+    """Host and port alone: what else an address holds is secret."""
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return f" ({host})" if host else ""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+
+from shared.database.faults import cause, leaves_pool_stale
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -26,7 +32,8 @@ CHECK_TIMEOUT_S = 3.0
 def admin_app(checks: Mapping[str, Check], routes: Sequence[BaseRoute] = ()) -> Starlette:
     """The application of the admin port.
 
-    Each check returns None where its dependency is well, or what is wrong with it.
+    Each check returns None where its dependency is well, or what is wrong with it. A route may
+    let the database's faults pass: where it is away that is told as 503, and not logged.
     """
 
     async def livez(request: Request) -> Response:
@@ -52,7 +59,15 @@ def admin_app(checks: Mapping[str, Check], routes: Sequence[BaseRoute] = ()) -> 
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             *routes,
-        ]
+        ],
+        exception_handlers={
+            HTTPException: _http_problem,
+            ClientDisconnect: _nobody_listens,
+            OSError: _database_away,
+            asyncpg.PostgresError: _database_away,
+            asyncpg.InterfaceError: _database_away,
+            asyncpg.InternalClientError: _database_away,
+        },
     )
 
 
@@ -89,6 +104,33 @@ class AdminServer(uvicorn.Server):
             ) from refused
         finally:
             watcher.cancel()
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """No such route, or not by this method: a problem as all others are."""
+    assert isinstance(error, HTTPException)
+    detail = f"the admin port serves no {request.method} on this path"
+    answer = json_problem(error.status_code, error.detail, detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _nobody_listens(request: Request, error: Exception) -> Response:
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    if not (
+        leaves_pool_stale(error)
+        or cause(error) == "timeout"
+        or isinstance(error, asyncpg.TooManyConnectionsError)
+        # a connection or a pool that is closed; a wrong argument is a defect and stays one
+        or (isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError))
+    ):
+        raise error
+    return json_problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "Unavailable", "the database doesn't answer"
+    )
 
 
 async def _run(check: Check) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
@@ -18,13 +19,15 @@ from order_orchestrator.saga import STEPS, owed
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
 from shared.admin import json_problem
-from shared.contracts.base import format_time
+from shared.contracts.base import ID_PATTERN, format_time
+from shared.contracts.explaining import shorten
 from shared.database.faults import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
+    import asyncpg
     from starlette.requests import Request
 
     from order_orchestrator.chunk import Sagas
@@ -37,6 +40,11 @@ if TYPE_CHECKING:
 LISTED_AT_MOST = 1_000
 TRIES = 5
 MAX_BODY_BYTES = 16_384
+ANSWER_WITHIN_S = 8.0
+"""Below the 10 s that `orderctl` waits: a database that hangs is told as such."""
+
+_ID: Final = re.compile(ID_PATTERN.replace("$", r"\Z"))
+_T = TypeVar("_T")
 
 
 class Action(BaseModel):
@@ -57,6 +65,7 @@ class SettleAction(Action):
 def saga_document(saga: Saga) -> dict[str, Any]:
     """A saga as operators read it."""
     open_ends = owed(saga)
+    details = saga.ending.details if saga.ending else ()
     return {
         "orderId": saga.order.order_id,
         "state": saga.state,
@@ -71,13 +80,32 @@ def saga_document(saga: Saga) -> dict[str, Any]:
             "couponId": open_ends.coupon_id,
             "steps": list(open_ends.steps),
         },
+        "ordered": _ordered(saga),
         "reason": saga.ending and saga.ending.reason,
         "note": saga.ending and saga.ending.note,
+        "details": [detail.model_dump(mode="json") for detail in details],
         "acceptedAt": _time(saga.order.accepted_at),
         "deadlineAt": _time(saga.deadline_at),
         "payBy": _time(saga.pay_by),
         "timerAt": _time(saga.timer_at),
         "traceparent": saga.order.traceparent,
+    }
+
+
+def _ordered(saga: Saga) -> dict[str, Any]:
+    """What was ordered; prices from the reservation on, the payment as `PayOrder` changed it."""
+    order, price = saga.order, saga.price
+    return {
+        "userId": order.user_id or None,
+        "items": [line.model_dump() for line in (price.items if price else order.lines)],
+        "couponId": order.coupon_id,
+        "payment": saga.payment.model_dump(mode="json"),
+        "pay": order.pay,
+        "total": price and price.total,
+        "discount": price and price.discount,
+        "currency": order.currency,
+        "expectedTotal": order.expected_total,
+        "reference": order.reference,
     }
 
 
@@ -102,8 +130,7 @@ class OperatorApi:
 
     async def stuck(self, request: Request) -> Response:
         """The stuck sagas, longest stuck first."""
-        async with self._pool.acquire(timeout=5.0) as connection:
-            rows = await queries.list_stuck.rows(connection, sagas=LISTED_AT_MOST)
+        rows = await _in_time(self._read_stuck())
         return JSONResponse(
             [
                 {
@@ -120,9 +147,9 @@ class OperatorApi:
     async def show(self, request: Request) -> Response:
         """One saga with its history."""
         order_id = request.path_params["order_id"]
-        async with self._pool.acquire(timeout=5.0) as connection:
-            row = await queries.read_saga.row(connection, order_id=order_id)
-            history = await queries.read_history.rows(connection, order_id=order_id)
+        if not _ID.match(order_id):
+            return _no_id(order_id)
+        row, history = await _in_time(self._read(order_id))
         if row is None:
             return _unknown(order_id)
         try:
@@ -151,8 +178,11 @@ class OperatorApi:
         )
 
     async def _act(self, request: Request, model: type[Any], event_of: Any) -> Response:
-        body = await request.body()
-        if len(body) > MAX_BODY_BYTES:
+        order_id = request.path_params["order_id"]
+        if not _ID.match(order_id):
+            return _no_id(order_id)
+        body = await _body(request)
+        if body is None:
             return json_problem(413, "Body too large", f"at most {MAX_BODY_BYTES} bytes")
         try:
             action = model.model_validate(json.loads(body or b"{}"))
@@ -166,9 +196,8 @@ class OperatorApi:
                 else "the body is no JSON object"
             )
             return json_problem(400, "Invalid action", detail)
-        order_id = request.path_params["order_id"]
         try:
-            result, saga = await self._transition(order_id, event_of(action))
+            result, saga = await _in_time(self._transition(order_id, event_of(action)))
         except UnreadableSagaError as error:
             return json_problem(409, "Unreadable", error.detail, reason="unreadable_saga")
         if result is None or saga is None:
@@ -178,6 +207,15 @@ class OperatorApi:
         if isinstance(result, Ignored):
             return json_problem(409, "Nothing to do", result.reason, reason=result.reason)
         return JSONResponse(saga_document(saga))
+
+    async def _read_stuck(self) -> Sequence[asyncpg.Record]:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            return await queries.list_stuck.rows(connection, sagas=LISTED_AT_MOST)
+
+    async def _read(self, order_id: str) -> tuple[asyncpg.Record | None, Sequence[asyncpg.Record]]:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            row = await queries.read_saga.row(connection, order_id=order_id)
+            return row, await queries.read_history.rows(connection, order_id=order_id)
 
     async def _transition(self, order_id: str, event: Event) -> tuple[Result | None, Saga | None]:
         async def work(
@@ -199,8 +237,49 @@ class OperatorApi:
         return await self._work.run(work)
 
 
+async def _body(request: Request) -> bytes | None:
+    """The body, or None where it is too large: none of that is kept."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        return None
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+async def _in_time(work: Coroutine[Any, Any, _T]) -> _T:
+    """Its result. Raises TimeoutError where the time is up, without waiting for it to give up: that
+    may take a database which hangs as long again."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait((task,), timeout=ANSWER_WITHIN_S)
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(_forget)
+    if not task.done():
+        raise TimeoutError
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # looked at, so that asyncio doesn't log it
+
+
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_time(moment)
+
+
+def _no_id(order_id: str) -> Response:
+    return json_problem(
+        HTTPStatus.NOT_FOUND,
+        "Unknown order",
+        f"{shorten(order_id)} is no order id: 1 to 64 of A-Z a-z 0-9 . _ -",
+    )
 
 
 def _unknown(order_id: str) -> Response:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from shared.testing.builders import place_order
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.testing.proxy import Proxy
+
     from ..conftest import Answers  # noqa: TID252 - a conftest has no absolute name
-    from .conftest import Stage
+    from .conftest import OwnStage, Stage
 
 SILENT = "silent"
 NAMES = ("retried", "settled", "mended", "cancelled", "confirmed")
@@ -163,3 +168,38 @@ async def test_f21_an_unreadable_saga_is_shown_as_such(stage: Stage, order_id: s
 async def test_an_unknown_order_is_not_found(stage: Stage) -> None:
     status, problem = await stage.act("o-nowhere", "cancel")
     assert (status, problem["title"]) == (404, "Unknown order")
+
+
+@pytest.mark.parametrize("order_id", ["%00", "a%20b", "%1b[31m"])
+async def test_what_is_no_order_id_is_not_found(stage: Stage, order_id: str) -> None:
+    async with stage.orchestrator.admin() as client:
+        response = await client.get(f"/sagas/{order_id}")
+    assert (response.status_code, response.json()["title"]) == (404, "Unknown order")
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
+async def test_f44_while_the_database_is_away_that_is_what_operators_are_told(
+    own_stage: OwnStage, postgres_proxy: Proxy, tmp_path: Path, *, hangs: bool
+) -> None:
+    stage = await own_stage(instances=0)
+    address = postgres_proxy.through(stage.database.dsn("orders"))
+    await stage.start(tmp_path, DATABASE_URL=address)
+    if hangs:
+        postgres_proxy.half_open()
+    else:
+        await postgres_proxy.refuse()
+        postgres_proxy.cut()
+    action = {"operator": "ann", "note": "a test"}
+    async with httpx.AsyncClient(base_url=stage.orchestrator.admin_url, timeout=10.0) as client:
+        answers = [
+            await client.get("/sagas"),
+            await client.get("/sagas/o-1"),
+            await client.post("/sagas/o-1/cancel", json=action),
+        ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the database doesn't answer")
+    assert "ASGI" not in stage.orchestrator.log()
+    await postgres_proxy.heal()
+    await stage.orchestrator.wait_ready(within_s=60)
+    status, _ = await stage.act("o-1", "cancel")
+    assert status == 404
