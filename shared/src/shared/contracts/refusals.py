@@ -71,7 +71,8 @@ class CommandRefused(Message):
     `eventId` is `{commandId}:{command}:{reason}`, since one command has one answer for each
     reason, and one order may see many refused commands. A `PlaceOrder` has no command id of its
     own: its order id stands in. What can't be read at all is answered under its Kafka key, where
-    that is an id: `commandId` is the key, partition and offset then. It has no `status` and no `version`: it changes no order.
+    that is an id: `commandId` is the key, partition and offset then. It has no `status` and no
+    `version`: it changes no order.
     """
 
     identity = "event_id"
