@@ -107,10 +107,10 @@ NO_ORDER = [
     '{"type":"BuyEverything","userId":"user_1"}',
 ]
 """Lines that belong to no order: no id can be read. Each stands there five times."""
+WITHOUT_ORDER = {"not_json": 2 * 5, "invalid": 2 * 5, "unknown_type": 5}
 DEAD_LETTERS = {
-    "not_json": 2 * 5,
-    "invalid": 2 * 5 + 30 + 36,
-    "unknown_type": 5,
+    **WITHOUT_ORDER,
+    "invalid": WITHOUT_ORDER["invalid"] + 30 + 36,
     "order_id_reused": 30,
     "too_late": [20, 80],
 }
@@ -246,7 +246,7 @@ def orders() -> list[str]:
 
 
 def expectations() -> dict[str, Any]:
-    return {"kinds": KINDS, "deadLetters": DEAD_LETTERS}
+    return {"kinds": KINDS, "deadLetters": DEAD_LETTERS, "withoutOrder": WITHOUT_ORDER}
 
 
 def write() -> None:

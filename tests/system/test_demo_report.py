@@ -25,8 +25,10 @@ EXPECTED = Expectations(
             refusals={"CancelOrder too_late": 1},
         ),
     },
-    dead_letters={"too_late": 1},
+    dead_letters={"too_late": 1, "not_json": 2},
+    without_order={"not_json": 2},
 )
+DEAD_LETTERS = "order-orchestrator-requests.dlq.v1"
 HOLDS = Report((Check("units", "stock", 1, Moment.ALWAYS, "units"),))
 BROKEN = Report((Check("units", "stock", 1, Moment.ALWAYS, "units", ({"product": "P001"},)),))
 
@@ -41,7 +43,8 @@ def results() -> Results:
             for order_id, placed_ms in orders.items()
         },
         refusals={"late": Counter({"CancelOrder too_late": 1})},
-        dead_letters=Counter({("order-orchestrator-requests.dlq.v1", "too_late"): 1}),
+        dead_letters=Counter({(DEAD_LETTERS, "too_late"): 1, (DEAD_LETTERS, "not_json"): 2}),
+        without_order=Counter({"not_json": 2}),
     )
 
 
@@ -72,11 +75,30 @@ def test_two_outcomes_of_one_order_are_not_as_expected() -> None:
     assert judge(found, EXPECTED)["paid"] == ["paid-0001 has two outcomes"]
 
 
-@pytest.mark.parametrize("lost", ["refusals", "dead_letters"])
+@pytest.mark.parametrize("lost", ["refusals", "dead_letters", "without_order"])
 def test_a_refusal_that_nobody_hears_of_is_not_as_expected(lost: str) -> None:
     found = results()
     getattr(found, lost).clear()
     assert not printed(found)[0]
+
+
+def test_each_reason_of_dead_letters_is_judged_and_shown() -> None:
+    found = results()
+    found.dead_letters[DEAD_LETTERS, "not_json"] = 1
+    del found.dead_letters[DEAD_LETTERS, "too_late"]
+    found.dead_letters[DEAD_LETTERS, "oversized"] = 3
+    well, text = printed(found)
+    assert not well
+    for problem in ("not_json: 1, not 2", "too_late: 0, not 1", "oversized: 3, not 0"):
+        assert f"NO {problem}" in text
+
+
+def test_messages_that_belong_to_no_order_have_a_row() -> None:
+    _, text = printed(results())
+    (row,) = (line for line in text.splitlines() if "(no order)" in line)
+    assert "2 messages" in row
+    assert "2 dead letter: not_json" in row
+    assert "yes" in row
 
 
 def test_a_violated_invariant_is_printed_with_its_rows() -> None:

@@ -1,15 +1,19 @@
 """The real servers: what they promise, and that a kill of all of them loses nothing."""
 
+import asyncio
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 
 from local_stack import Environment, Stack, StackError
 from local_stack.kafka_jars import PINS, cache_folder, missing_tools, wrong_jars
@@ -18,6 +22,8 @@ from local_stack.processes import find_left_over
 pytestmark = pytest.mark.timeout(120)
 
 LONGEST_SOCKET_PATH = 108
+
+MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +127,47 @@ def test_a_broker_of_the_environment_wins(
     assert find_left_over(other.folder.path) == []
 
 
+async def test_a_stack_does_not_join_another_on_one_broker(
+    environment: Environment, make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = environment.kafka_bootstrap_servers
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
+    # As a service that was killed: a static member stays until its session ends.
+    left_behind = await member(servers, "a.fake", session_timeout_ms=6_000)
+    await left_behind.stop()
+    other = await member(servers, "fake")
+    told: list[str] = []
+    try:
+        joining = make_stack(infrastructure=("kafka",), tell=told.append)
+        with pytest.raises(StackError, match=r"another stack works on that broker: its group fake"):
+            await asyncio.to_thread(joining.up)
+        assert told[0].endswith(f"KAFKA_BOOTSTRAP_SERVERS={servers}, with topics of no prefix")
+        prefix = {"KAFKA_TOPIC_PREFIX": "a."}
+        beside = make_stack(infrastructure=("kafka",), environment=prefix, tell=told.append)
+        found = await asyncio.to_thread(beside.up)
+        assert found["KAFKA_TOPIC_PREFIX"] == "a."
+        assert told[-3].endswith(", with topics a.*")
+        await asyncio.to_thread(beside.down)
+    finally:
+        await other.stop()
+
+
+def test_an_address_where_nobody_answers_is_named(
+    make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    stack = make_stack(infrastructure=("kafka",), start_timeout_s=1.0)
+    with stack.folder.locked():
+        stack.log("kafka").write_text("of a broker that ran here before")
+    with pytest.raises(StackError) as failure:
+        stack.up()
+    assert str(failure.value).startswith(
+        "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1 is set, and nobody answers there; "
+        "unset it to start a broker here"
+    )
+    assert "ran here before" not in str(failure.value)
+
+
 def test_a_machine_without_java_is_told_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +211,32 @@ def test_a_jar_that_is_not_what_was_pinned_is_noticed(tmp_path: Path) -> None:
     (tmp_path / changed).write_bytes(b"other")
     (tmp_path / "unknown.jar").touch()
     assert set(wrong_jars(tmp_path)) == {changed, missing, "unknown.jar"}
+
+
+async def member(servers: str, group: str, **options: Any) -> AIOKafkaConsumer:
+    """A member of a group, as the services are: static."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, group_id=group, group_instance_id=f"{group}-0", **options
+    )
+    await consumer.start()
+    consumer.subscribe(["nobody-made-this"])
+    deadline = time.monotonic() + 30
+    while not await members(servers, group):
+        assert time.monotonic() < deadline, "it did not join in time"
+        await asyncio.sleep(0.1)
+    return consumer
+
+
+async def members(servers: str, group: str) -> int:
+    client = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await client.start()
+    try:
+        (answer,) = await client.describe_consumer_groups([group])
+    except KafkaError:  # the broker's first group takes it a moment
+        return 0
+    finally:
+        await client.close()
+    return len(answer.groups[0][5])
 
 
 async def put_row(environment: Environment, number: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from local_stack import Stack, StackError, Step
-from local_stack.folder import write_atomically
+from local_stack.folder import remove_tree, write_atomically
 from local_stack.processes import MARKER, find_left_over, is_alive
 
 MakeStack = Callable[..., Stack]
@@ -51,8 +51,57 @@ def test_data_and_ports_outlive_a_restart_and_wipe_ends_them(make_stack: MakeSta
     first = stack.up()
     stack.down()
     assert stack.up()["REDIS_URL"] == first["REDIS_URL"]
-    stack.wipe()
+    assert stack.wipe()
     assert not stack.folder.path.exists()
+    assert not stack.wipe(), "nothing is there"
+
+
+@pytest.mark.parametrize("own", [(), (".gitignore",), ("lock",), ("options.json", "logs")])
+def test_a_folder_that_no_stack_made_is_left_as_it_is(tmp_path: Path, own: tuple[str, ...]) -> None:
+    folder = tmp_path / "thesis"
+    (folder / "chapters").mkdir(parents=True)
+    for name in ("chapters/1.txt", *own):
+        (folder / name).write_text("years of work")
+    before = sorted(folder.rglob("*"))
+    stack = Stack(folder, infrastructure=("valkey",), owner_pid=os.getpid())
+    with pytest.raises(StackError, match="is no state folder of a stack; nothing was deleted"):
+        stack.wipe()
+    with pytest.raises(StackError, match="holds other things than a stack"):
+        stack.up()
+    assert not stack.down()
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_wipe_that_was_killed_can_be_run_again(
+    make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = make_stack()
+    stack.up()
+    stack.down()
+    removed: list[str] = []
+
+    def killed_at_the_folder(path: Path) -> None:
+        if path == stack.folder.path:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        remove_tree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("local_stack.folder.remove_tree", killed_at_the_folder)
+        with pytest.raises(KeyboardInterrupt):
+            stack.wipe()
+    assert {"options.json", "valkey"} <= set(removed)
+    assert stack.wipe()
+    assert not stack.folder.path.exists()
+
+
+def test_a_stack_that_is_up_with_other_options_is_not_called_up(make_stack: MakeStack) -> None:
+    make_stack().up()
+    assert make_stack().up(as_asked=True)
+    for other in (make_stack(replicas=2), make_stack(environment={"CURRENCY": "EUR"})):
+        with pytest.raises(StackError, match="up with other options: run `make down` first"):
+            other.up(as_asked=True)
+    assert set(make_stack().parts()) == {"valkey", "fake-0"}
 
 
 def test_services_learn_what_they_need_and_no_more(make_stack: MakeStack) -> None:
@@ -225,6 +274,14 @@ def test_the_command_line_tells_and_exits_as_it_should(tmp_path: Path) -> None:
     assert f"port {port} of valkey is taken" in failed.stderr
     assert command("env", state=state).returncode == 1
     assert command("down", state=state).stdout == "nothing was running\n"
+    assert command("wipe", state=state).stdout == f"{state} is gone\n"
+    assert command("wipe", state=state).stdout == "nothing is there\n"
+    foreign = command("wipe", state=tmp_path.parent)
+    assert foreign.returncode == 1
+    assert foreign.stderr.endswith("is no state folder of a stack; nothing was deleted\n")
+    unknown = command("up", "--replicas", "stok=2", state=state)
+    assert unknown.returncode == 1
+    assert "no service stok; there are: stock, coupon, payment, order-orch" in unknown.stderr
 
 
 def command(*arguments: str, state: Path) -> "subprocess.CompletedProcess[str]":

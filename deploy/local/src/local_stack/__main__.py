@@ -99,7 +99,7 @@ def _up(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise StackError(str(error)) from error
-    environment = stack.up()
+    environment = stack.up(as_asked=True)
     if whole and not arguments.no_seed:
         from local_stack.seed import seed_once  # the supervisor, which starts here too, needs none
 
@@ -126,8 +126,8 @@ def _down(arguments: argparse.Namespace) -> int:
 
 
 def _wipe(arguments: argparse.Namespace) -> int:
-    Stack(arguments.state).wipe()
-    print(f"{arguments.state} is gone")
+    wiped = Stack(arguments.state).wipe()
+    print(f"{arguments.state} is gone" if wiped else "nothing is there")
     return 0
 
 

@@ -27,6 +27,9 @@ from typing import Any
 from local_stack.errors import StackError
 
 _LOG_LIMIT_BYTES = 20_000_000
+_LOCK = "lock"
+_GITIGNORE = ".gitignore"
+_IGNORE_ALL = "*\n"
 
 
 class StateFolder:
@@ -44,7 +47,7 @@ class StateFolder:
         """Make the folder where it is missing, ignored by git wherever it lies."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / ".gitignore", "*\n")
+            write_atomically(self.path / _GITIGNORE, _IGNORE_ALL)
         except OSError as error:
             raise StackError(f"the state folder {self.path} can't be written: {error}") from error
 
@@ -81,11 +84,15 @@ class StateFolder:
     def locked(self, timeout_s: float = 180.0) -> Iterator[None]:
         """Keep other ups, downs and wipes of this folder out. Raises StackError in the end."""
         deadline = time.monotonic() + timeout_s
+        if self.holds_anything() and not self.is_of_a_stack():
+            raise StackError(
+                f"{self.path} holds other things than a stack: name a folder that is new or empty"
+            )
         while True:
             self.create()
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                if _try_lock(descriptor) and _is_file(descriptor, self.path / "lock"):
+                if _try_lock(descriptor) and _is_file(descriptor, self.path / _LOCK):
                     yield
                     return
             finally:
@@ -117,11 +124,38 @@ class StateFolder:
         finally:
             os.close(descriptor)
 
+    def holds_anything(self) -> bool:
+        """Whether the folder is there and not empty."""
+        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+
+    def is_of_a_stack(self) -> bool:
+        """Whether a stack made the folder: its own files are there."""
+        try:
+            ignored = (self.path / _GITIGNORE).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
+        own = (self.path / _LOCK, self.options_file, self.state_file)
+        return ignored == _IGNORE_ALL and any(file.is_file() for file in own)
+
     def remove(self) -> None:
-        """Delete the folder and all that the stack ever stored."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        """Delete the folder and all that the stack ever stored. Raises StackError for any other."""
+        if not self.is_of_a_stack():
+            raise StackError(f"{self.path} is no state folder of a stack; nothing was deleted")
+        for entry in self.path.iterdir():
+            # What tells whose folder it is goes last: a wipe that was killed can be run again.
+            if entry.name not in (_GITIGNORE, _LOCK):
+                remove_tree(entry)
+        remove_tree(self.path)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file, or a folder with all that it holds, where it is there."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        shutil.rmtree(path)
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:

@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
+import logging
 import os
+import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from local_stack.errors import PartError, Unhealthy
 from local_stack.folder import StateFolder
 from local_stack.kafka_jars import fetch_jars, java_program, missing_tools
+from local_stack.layout import PREFIX_VARIABLE, Options
 from local_stack.part import Part, Tool
 from local_stack.ports import HOST, PortBook
 
+log = logging.getLogger("local_stack")
+
 ADDRESS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
+IDEMPOTENCE_VARIABLE = "KAFKA_IDEMPOTENCE"
 
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -62,6 +69,9 @@ JVM = (
 )
 
 _TIMEOUT_S = 5.0
+_SESSIONS_END_WITHIN_S = 10.0
+"""A service that ended without a word is a member of its group for 6 s more."""
+_GROUPS_POLL_S = 0.5
 
 
 class Kafka(Part):
@@ -153,14 +163,24 @@ class Kafka(Part):
 
 
 class ExternalKafka(Part):
-    """The broker that the environment names. It is asked how it is, and else left alone."""
+    """The broker that the environment names. It is asked how it is, and else left alone.
+
+    Two stacks on the same topics and groups would take each other's messages, and neither's
+    invariants hold: a stack does not start where another one is at work.
+    """
 
     external = True
+    start_timeout_s = 15.0
 
-    def __init__(self, folder: StateFolder, ports: PortBook) -> None:
+    def __init__(self, folder: StateFolder, ports: PortBook, options: Options) -> None:
         super().__init__("kafka", folder, ports)
         self._address = os.environ[ADDRESS_VARIABLE]
+        self._groups = [f"{options.topic_prefix}{service.name}" for service in options.services]
         self._prober = KafkaProber()
+        self.absence = (
+            f"{ADDRESS_VARIABLE}={self._address} is set, and nobody answers there; "
+            "unset it to start a broker here"
+        )
 
     def command(self) -> Sequence[str]:
         raise NotImplementedError("an external broker has no command")
@@ -168,8 +188,54 @@ class ExternalKafka(Part):
     async def probe(self) -> None:
         await self._prober.probe(self._address)
 
+    async def before_first_use(self) -> None:
+        """Raises PartError where the groups of the stack's services have members for long.
+
+        None of them is this stack's own, whose services have not been started. Those that an
+        earlier start of it left behind are gone once their sessions have ended.
+        """
+        deadline = time.monotonic() + _SESSIONS_END_WITHIN_S
+        while busy := await self._groups_at_work():
+            if time.monotonic() > deadline:
+                raise PartError(
+                    f"another stack works on that broker: its group {busy[0]} has members. Unset "
+                    f"{ADDRESS_VARIABLE} to start a broker here, or set {PREFIX_VARIABLE}"
+                )
+            await asyncio.sleep(_GROUPS_POLL_S)
+
+    async def _groups_at_work(self) -> list[str]:
+        """Those of the services' groups that have members; none where the broker does not tell."""
+        if not self._groups:
+            return []
+        client = AIOKafkaAdminClient(
+            bootstrap_servers=self._address,
+            client_id="local-stack",
+            request_timeout_ms=int(_TIMEOUT_S * 1000),
+            **_security(),
+        )
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await client.start()
+                # One at a time: of several in one answer aiokafka can't read the second.
+                answers = [
+                    answer
+                    for group in self._groups
+                    for answer in await client.describe_consumer_groups([group])
+                ]
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.warning("whether another stack works on the broker is unknown: %r", error)
+            return []
+        finally:
+            await client.close()
+        return [
+            name for answer in answers for _, name, _, _, _, members, *_ in answer.groups if members
+        ]
+
     def addresses(self) -> Mapping[str, str]:
-        return {ADDRESS_VARIABLE: self._address}
+        found = {ADDRESS_VARIABLE: self._address}
+        if os.environ.get(IDEMPOTENCE_VARIABLE):
+            found[IDEMPOTENCE_VARIABLE] = os.environ[IDEMPOTENCE_VARIABLE]
+        return found
 
     async def close(self) -> None:
         await self._prober.close()
@@ -208,6 +274,12 @@ class KafkaProber:
             with contextlib.suppress(KafkaError, TimeoutError, OSError):
                 async with asyncio.timeout(_TIMEOUT_S):
                     await client.close()
+
+
+def told_of_outside_broker(topic_prefix: str) -> str:
+    """What people are told where the environment names a broker."""
+    topics = f"topics {topic_prefix}*" if topic_prefix else "topics of no prefix"
+    return f"using the broker of {ADDRESS_VARIABLE}={os.environ[ADDRESS_VARIABLE]}, with {topics}"
 
 
 def _security() -> dict[str, str]:

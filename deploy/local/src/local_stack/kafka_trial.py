@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local_stack.errors import PartError
 from local_stack.folder import StateFolder
-from local_stack.kafka import ADDRESS_VARIABLE, KafkaProber
+from local_stack.kafka import ADDRESS_VARIABLE, IDEMPOTENCE_VARIABLE, KafkaProber
 from local_stack.part import Part
 from local_stack.ports import HOST, PortBook
 
@@ -48,7 +48,7 @@ class TrialKafka(Part):
         await self._prober.probe(f"{HOST}:{self._port}")
 
     def addresses(self) -> Mapping[str, str]:
-        return {ADDRESS_VARIABLE: f"{HOST}:{self._port}", "KAFKA_IDEMPOTENCE": "off"}
+        return {ADDRESS_VARIABLE: f"{HOST}:{self._port}", IDEMPOTENCE_VARIABLE: "off"}
 
     async def close(self) -> None:
         await self._prober.close()

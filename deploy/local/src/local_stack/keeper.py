@@ -45,7 +45,7 @@ class Keeper:
 
     async def start(self) -> None:
         """Start the part and wait until it is healthy. Raises PartError with all that is known."""
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = time.monotonic() + min(self._start_timeout_s, self.part.start_timeout_s)
         for attempt in range(1, ATTEMPTS + 1):
             await self._launch()
             code = await self._until_healthy_or_ended(deadline)
@@ -56,6 +56,8 @@ class Keeper:
                 return
             said = self.state.detail
             await self.stop()
+            if code is None and self.part.external:
+                raise PartError(f"{self.part.absence} ({said})")
             if code is None:
                 raise PartError(self._failure(f"was not healthy in time ({said})"))
             if attempt == ATTEMPTS:

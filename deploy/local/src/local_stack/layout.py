@@ -1,6 +1,7 @@
 """What the stack consists of, as data: the services, and the steps that run before them."""
 
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -41,6 +42,7 @@ STEPS = (
 
 INFRASTRUCTURE = ("postgres", "valkey", "kafka")
 
+PREFIX_VARIABLE = "KAFKA_TOPIC_PREFIX"
 OPERATOR_ROLE = "operator"
 SUPERUSER = "postgres"
 DATABASE = "shop"
@@ -66,11 +68,17 @@ class Options:
     """The stack stops once this process is gone; None: it stays up until it is told to stop."""
     start_timeout_s: float = 90.0
 
+    @property
+    def topic_prefix(self) -> str:
+        """Of the stack's topics and groups, as its options say or else the environment."""
+        return self.environment.get(PREFIX_VARIABLE, os.environ.get(PREFIX_VARIABLE, ""))
+
     def with_replicas(self, replicas: Mapping[str, int]) -> Self:
         """The same with other numbers of replicas. Unknown names raise ValueError."""
         unknown = sorted(set(replicas) - {service.name for service in self.services})
         if unknown:
-            raise ValueError(f"there is no service {', '.join(unknown)}")
+            known = ", ".join(service.name for service in self.services) or "none"
+            raise ValueError(f"there is no service {', '.join(unknown)}; there are: {known}")
         services = tuple(
             replace(service, replicas=replicas.get(service.name, service.replicas))
             for service in self.services

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 from abc import ABC, abstractmethod
@@ -27,6 +28,10 @@ class Part(ABC):
     """What people are told when it is up."""
     external = False
     """Whether it runs elsewhere: then it is only asked how it is."""
+    absence = ""
+    """What people are told where it runs elsewhere and does not answer."""
+    start_timeout_s = math.inf
+    """How long it is waited for at most, however long the stack may take."""
 
     def __init__(self, name: str, folder: StateFolder, ports: PortBook) -> None:
         self.name = name

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from local_stack.errors import StackError
-from local_stack.streams import listener, producer
+from local_stack.streams import connection_to, listener, producer
 from shared.contracts.base import Message, message_id
 from shared.contracts.coupon import (
     CampaignKind,
@@ -230,11 +230,8 @@ def seed_once(
     """Seed the stack of `environment`, unless `marker` says that it was done. Raises SeedError."""
     if marker.exists() and marker.read_text(encoding="utf-8") == PREFIX:
         return
-    connection = KafkaConnection(
-        environment["KAFKA_BOOTSTRAP_SERVERS"], os.environ.get("KAFKA_TOPIC_PREFIX", "")
-    )
     try:
-        asyncio.run(seed(connection, tell))
+        asyncio.run(seed(connection_to(environment), tell))
     except (TopicError, KafkaError, OSError) as error:
         raise SeedError(f"the stack can't be seeded: {type(error).__name__}: {error}") from error
     marker.write_text(PREFIX, encoding="utf-8")
@@ -242,13 +239,11 @@ def seed_once(
 
 def main() -> int:
     """Seed the deployment that the environment names."""
-    servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if not servers:
+    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         print("error: KAFKA_BOOTSTRAP_SERVERS is not set; `make env` tells it", file=sys.stderr)
         return 1
-    connection = KafkaConnection(servers, os.environ.get("KAFKA_TOPIC_PREFIX", ""))
     try:
-        asyncio.run(seed(connection, print))
+        asyncio.run(seed(connection_to(os.environ), print))
     except (SeedError, TopicError, KafkaError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from local_stack.environment import Environment
 from local_stack.errors import StackError
-from local_stack.folder import StateFolder, write_atomically
+from local_stack.folder import StateFolder, read_json, remove_tree, write_atomically
+from local_stack.kafka import ADDRESS_VARIABLE, told_of_outside_broker
 from local_stack.layout import SERVICES, STEPS, Options, Service, Step
 from local_stack.postgres import folder_of_other_user
 from local_stack.processes import (
@@ -64,17 +65,25 @@ class Stack:
         """The whole system: every service, after migrations and topics."""
         return cls(state, services=SERVICES, steps=STEPS, **options)
 
-    def up(self) -> Environment:
+    def up(self, *, as_asked: bool = False) -> Environment:
         """Start the stack and wait until all of it is healthy; no more than that where it is up.
 
-        Raises StackError, with the end of the log of the part that failed.
+        Raises StackError, with the end of the log of the part that failed; also, where it has to
+        be `as_asked`, if it is up with other options.
         """
         with self.folder.locked():
             state = self._answer_of_supervisor()
             if state is not None and state.phase is Phase.RUNNING:
+                if as_asked and not self._is_as_asked(state):
+                    raise StackError(
+                        f"the stack in {self.folder.path} is up with other options:"
+                        " run `make down` first"
+                    )
                 self._tell("the stack is up already")
                 return Environment(state.environment)
             self._clear()
+            if "kafka" in self._options.infrastructure and os.environ.get(ADDRESS_VARIABLE):
+                self._tell(told_of_outside_broker(self._options.topic_prefix))
             self._supervisor = self._launch()
             try:
                 return Environment(self._await_running(self._supervisor).environment)
@@ -84,18 +93,25 @@ class Stack:
 
     def down(self) -> bool:
         """Stop everything; False where nothing ran. Raises StackError where something stays."""
-        if not self.folder.path.exists():
+        if not self.folder.is_of_a_stack():
             return False
         with self.folder.locked():
             return self._end()
 
-    def wipe(self) -> None:
-        """Stop everything and delete all that it stored."""
-        if self.folder.path.exists():
-            with self.folder.locked():
-                self._end()
-                StateFolder(folder_of_other_user(self.folder)).remove()
-                self.folder.remove()
+    def wipe(self) -> bool:
+        """Stop everything and delete all that it stored; False where nothing is there.
+
+        Raises StackError, with nothing deleted, where the folder is no stack's.
+        """
+        if not self.folder.holds_anything():
+            return False
+        if not self.folder.is_of_a_stack():
+            self.folder.remove()  # says why not, before a lock is put there
+        with self.folder.locked():
+            self._end()
+            remove_tree(folder_of_other_user(self.folder))
+            self.folder.remove()
+        return True
 
     def running(self) -> bool:
         """Whether the stack is up, its start complete."""
@@ -200,6 +216,15 @@ class Stack:
                 return state
             time.sleep(_POLL_S)
         return None
+
+    def _is_as_asked(self, state: State) -> bool:
+        """Whether a running stack was asked for the same. Who owns it makes no difference."""
+        written = read_json(self.folder.options_file)
+        broker = os.environ.get(ADDRESS_VARIABLE)
+        if written is None or broker not in (None, "", state.environment.get(ADDRESS_VARIABLE)):
+            return False
+        asked = json.loads(json.dumps(self._options.to_json()))
+        return {**asked, "owner_pid": None} == {**written, "owner_pid": None}
 
     def _clear(self) -> None:
         """End what a crash left, and forget what it wrote down about itself."""

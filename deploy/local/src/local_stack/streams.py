@@ -1,18 +1,22 @@
 """Publishing to the stack's topics and listening to them, as any client outside would."""
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from local_stack.kafka import ADDRESS_VARIABLE
+from local_stack.layout import PREFIX_VARIABLE
 from shared.audit.reading import partitions_of
+from shared.contracts.topics import TOPICS
+from shared.kafka.connection import KafkaConnection
+from shared.kafka.topics import admin_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from aiokafka import ConsumerRecord
-
-    from shared.kafka.connection import KafkaConnection
 
 LINGER_MS = 2
 BATCH_BYTES = 256 * 1024
@@ -21,8 +25,31 @@ QUIET_MS = 300
 """A topic has been read to its end when nothing more comes for so long."""
 
 
+def connection_to(environment: "Mapping[str, str]") -> KafkaConnection:
+    """The connection to a stack of these addresses, with its prefix.
+
+    How an outside broker wants to be spoken to stands in this process's own environment.
+    """
+    return KafkaConnection(
+        environment[ADDRESS_VARIABLE],
+        environment.get(PREFIX_VARIABLE, ""),
+        security_protocol=os.environ.get("KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT",
+        sasl_mechanism=os.environ.get("KAFKA_SASL_MECHANISM") or "SCRAM-SHA-512",
+        sasl_username=os.environ.get("KAFKA_SASL_USERNAME"),
+        sasl_password=os.environ.get("KAFKA_SASL_PASSWORD"),
+    )
+
+
+async def delete_topics(connection: KafkaConnection) -> None:
+    """Delete all topics of a prefix, which may not be empty. Raises the broker's errors."""
+    if not connection.topic_prefix:
+        raise ValueError("without a prefix these are everybody's topics")
+    async with admin_client(connection) as client:
+        await client.delete_topics([connection.named(name) for name in TOPICS])
+
+
 @asynccontextmanager
-async def producer(connection: "KafkaConnection") -> "AsyncIterator[AIOKafkaProducer]":
+async def producer(connection: KafkaConnection) -> "AsyncIterator[AIOKafkaProducer]":
     """A producer that is flushed and closed at the end.
 
     Not idempotent: ids make a second copy harmless, and the broker for trying out has no
@@ -43,7 +70,7 @@ async def producer(connection: "KafkaConnection") -> "AsyncIterator[AIOKafkaProd
 
 @asynccontextmanager
 async def listener(
-    connection: "KafkaConnection", topics: "Iterable[str]"
+    connection: KafkaConnection, topics: "Iterable[str]"
 ) -> "AsyncIterator[AIOKafkaConsumer]":
     """A consumer outside of every group that gets what is published from now on.
 
@@ -58,7 +85,7 @@ async def listener(
 
 
 async def everything(
-    connection: "KafkaConnection", topics: "Iterable[str]"
+    connection: KafkaConnection, topics: "Iterable[str]"
 ) -> "AsyncIterator[ConsumerRecord[bytes | None, bytes | None]]":
     """All that lies on `topics`, each partition in its order, until nothing more comes.
 
@@ -82,7 +109,7 @@ async def everything(
 
 @asynccontextmanager
 async def _consumer(
-    connection: "KafkaConnection", topics: "Iterable[str]"
+    connection: KafkaConnection, topics: "Iterable[str]"
 ) -> "AsyncIterator[AIOKafkaConsumer]":
     partitions = await partitions_of(connection, topics)
     client = AIOKafkaConsumer(

@@ -21,7 +21,7 @@ from local_stack.kafka import ADDRESS_VARIABLE, ExternalKafka, Kafka
 from local_stack.kafka_jars import missing_tools
 from local_stack.kafka_trial import TrialKafka, is_installed
 from local_stack.keeper import Keeper
-from local_stack.layout import Options, Step
+from local_stack.layout import PREFIX_VARIABLE, Options, Step
 from local_stack.part import Part, Tool
 from local_stack.ports import PortBook
 from local_stack.postgres import Postgres
@@ -137,7 +137,8 @@ class Supervisor:
 
     def _addresses(self) -> dict[str, str]:
         """What one needs to reach the infrastructure, passwords included."""
-        found: dict[str, str] = {}
+        prefix = self._options.topic_prefix
+        found = {PREFIX_VARIABLE: prefix} if prefix else {}
         for keeper in self._infrastructure:
             found.update(keeper.part.addresses())
         return found
@@ -173,7 +174,7 @@ def infrastructure(folder: StateFolder, ports: PortBook, options: Options) -> Se
             case "valkey":
                 parts.append(Valkey(folder, ports))
             case "kafka" if os.environ.get(ADDRESS_VARIABLE):
-                parts.append(ExternalKafka(folder, ports))
+                parts.append(ExternalKafka(folder, ports, options))
             case "kafka" if options.allow_trial_broker and missing_tools() and is_installed():
                 parts.append(TrialKafka(folder, ports))
             case "kafka":

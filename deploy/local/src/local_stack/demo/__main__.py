@@ -8,6 +8,7 @@ where an invariant fails or an order's outcome is other than expected.
 import argparse
 import asyncio
 import os
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -24,10 +25,11 @@ from local_stack.demo.placing import Placing
 from local_stack.demo.report import print_report
 from local_stack.demo.results import EVENTS, OUTCOMES, read_results
 from local_stack.errors import StackError
-from local_stack.layout import SERVICES, STEPS
+from local_stack.kafka import ADDRESS_VARIABLE, IDEMPOTENCE_VARIABLE
+from local_stack.layout import PREFIX_VARIABLE, SERVICES, STEPS
 from local_stack.seed import seed
 from local_stack.stack import Stack
-from local_stack.streams import listener, producer
+from local_stack.streams import connection_to, delete_topics, listener, producer
 from orderctl.auditing import audit_everything, wait_until_at_rest
 from orderctl.errors import OperatorError
 from orderctl.order_files import COMMANDS, Line, read_lines
@@ -96,7 +98,7 @@ def _run(console: Console, state: Path, files: Files) -> int:
         state,
         services=SERVICES,
         steps=STEPS,
-        environment={"PAY_DEADLINE_S": str(PAY_DEADLINE_S)},
+        environment={"PAY_DEADLINE_S": str(PAY_DEADLINE_S), **prefix_of_its_own()},
         allow_trial_broker=True,
         owner_pid=os.getpid(),
         tell=lambda line: console.print(line, markup=False, highlight=False),
@@ -108,6 +110,8 @@ def _run(console: Console, state: Path, files: Files) -> int:
         well = asyncio.run(_show(console, environment, files, clock))
     finally:
         stack.down()
+    if well and os.environ.get(ADDRESS_VARIABLE):
+        asyncio.run(delete_topics(connection_to(environment)))
     clock.lap("stop")
     verdict = "[bold green]all as expected[/]" if well else "[bold red]NOT all as expected[/]"
     console.print(f"{verdict}; {clock}")
@@ -123,12 +127,18 @@ def _run(console: Console, state: Path, files: Files) -> int:
     return 0 if well else 1
 
 
+def prefix_of_its_own() -> dict[str, str]:
+    """A prefix of the demo's own where the environment names the broker: others may use it."""
+    if not os.environ.get(ADDRESS_VARIABLE):
+        return {}
+    own = f"{os.environ.get(PREFIX_VARIABLE, '')}demo-{secrets.token_hex(4)}."
+    return {PREFIX_VARIABLE: own}
+
+
 async def _show(
     console: Console, environment: Mapping[str, str], files: Files, clock: Clock
 ) -> bool:
-    connection = KafkaConnection(
-        environment["KAFKA_BOOTSTRAP_SERVERS"], os.environ.get("KAFKA_TOPIC_PREFIX", "")
-    )
+    connection = connection_to(environment)
     dsn = environment["DATABASE_URL"]
     await seed(connection, lambda line: console.print(line, highlight=False))
     clock.lap("seed")
@@ -138,7 +148,7 @@ async def _show(
     if moving:
         console.print(f"after {REST_WITHIN_S:.0f} s the system is still at work: {moving}")
     results = await read_results(connection)
-    on_trial = environment.get("KAFKA_IDEMPOTENCE") == "off"
+    on_trial = environment.get(IDEMPOTENCE_VARIABLE) == "off"
     report = await audit_everything(dsn, None if on_trial else connection)
     clock.lap("rest and audit")
     console.print()

@@ -53,6 +53,8 @@ class Expectations(_Part):
     kinds: Mapping[str, Kind]
     dead_letters: Mapping[str, Count]
     """Reason -> how many of the lines end in the dead letters."""
+    without_order: Mapping[str, Count] = {}
+    """Reason -> how many of those belong to no order: nothing else tells of them."""
 
 
 def load(path: Path) -> Expectations:

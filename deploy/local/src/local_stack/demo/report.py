@@ -41,12 +41,26 @@ def judge(results: Results, expectations: Expectations) -> dict[str, list[str]]:
     return found
 
 
-def judge_dead_letters(results: Results, expectations: Expectations) -> list[str]:
-    """What is other than expected among the dead letters, by reason."""
+def judge_dead_letters(results: Results, expectations: Expectations) -> dict[str, list[str]]:
+    """Reason -> what is other than expected of its dead letters."""
     counts: Counter[str] = Counter()
     for (_, reason), count in results.dead_letters.items():
         counts[reason] += count
-    return differences(counts, expectations.dead_letters)
+    wanted = expectations.dead_letters
+    return {
+        reason: differences({reason: counts[reason]}, {reason: wanted.get(reason, 0)})
+        for reason in sorted(counts.keys() | wanted.keys())
+    }
+
+
+def judge_without_order(results: Results, expectations: Expectations) -> list[str]:
+    """What is other than expected of the messages that belong to no order."""
+    return differences(results.without_order, expectations.without_order)
+
+
+def verdict(problems: Sequence[str]) -> str:
+    """Whether all is as expected, and what is not."""
+    return "[bold red]NO[/] " + "; ".join(problems) if problems else "yes"
 
 
 def kinds_table(
@@ -65,13 +79,21 @@ def kinds_table(
         refused = results.refusals.get(name, Counter())
         outcomes = [f"{count:>4} {text}" for text, count in results.outcomes_of(name).most_common()]
         outcomes += [f"{count:>4} refused: {text}" for text, count in refused.most_common()]
-        verdict = "yes" if problems == [] else "[bold red]NO[/] " + "; ".join(problems or ())
         table.add_row(
             name,
             kind.what if kind else "",
             str(len(results.orders_of(name))),
             "\n".join(outcomes),
-            verdict if problems is not None else "-",
+            verdict(problems) if problems is not None else "-",
+        )
+    if results.without_order or expectations.without_order:
+        found = results.without_order
+        table.add_row(
+            "(no order)",
+            f"{found.total()} messages without an order id to answer to",
+            "",
+            "\n".join(f"{count:>4} dead letter: {why}" for why, count in found.most_common()),
+            verdict(judge_without_order(results, expectations)),
         )
     return table
 
@@ -98,15 +120,19 @@ def timings_table(results: Results, expectations: Expectations) -> Table:
     return table
 
 
-def dead_letters_table(results: Results, problems: Sequence[str]) -> Table:
-    """Topic and reason -> how many."""
+def dead_letters_table(results: Results, judgements: Mapping[str, Sequence[str]]) -> Table:
+    """Topic and reason -> how many, and whether that is as expected."""
     table = Table(title="Dead letters", title_justify="left")
     table.add_column("topic")
     table.add_column("reason")
     table.add_column("messages", justify="right")
+    table.add_column("as expected")
     for (topic, reason), count in sorted(results.dead_letters.items()):
-        table.add_row(topic, reason, str(count))
-    table.caption = "[bold red]NOT as expected[/]: " + "; ".join(problems) if problems else None
+        table.add_row(topic, reason, str(count), verdict(judgements[reason]))
+    there = {reason for _, reason in results.dead_letters}
+    for reason, problems in judgements.items():
+        if reason not in there and problems:
+            table.add_row("", reason, "0", verdict(problems))
     return table
 
 
@@ -120,8 +146,8 @@ def invariants_table(report: Report) -> Table:
     for number in sorted({check.invariant for check in report.checks}):
         checks = [check for check in report.checks if check.invariant == number]
         broken = sum(not check.ok for check in checks)
-        verdict = f"[bold red]{broken} VIOLATED[/]" if broken else "holds"
-        table.add_row(str(number), TITLES.get(number, checks[0].text), str(len(checks)), verdict)
+        holds = f"[bold red]{broken} VIOLATED[/]" if broken else "holds"
+        table.add_row(str(number), TITLES.get(number, checks[0].text), str(len(checks)), holds)
     return table
 
 
@@ -141,4 +167,5 @@ def print_report(
         console.print()
     if not report.ok:
         console.print(report.table(), markup=False, highlight=False)
-    return report.ok and not dead and not any(judgements.values())
+    problems = [*judgements.values(), *dead.values(), judge_without_order(results, expectations)]
+    return report.ok and not any(problems)

@@ -48,6 +48,8 @@ class Results:
     """Kind -> command and reason -> how many."""
     dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(Topic, reason) -> how many."""
+    without_order: Counter[str] = field(default_factory=Counter)
+    """Reason -> how many dead letters of orders' commands have no order id that can be read."""
 
     def outcomes_of(self, kind: str) -> Counter[str]:
         """How many orders of a kind ended how; those without an outcome are `no outcome`."""
@@ -102,8 +104,12 @@ async def read_results(connection: KafkaConnection) -> Results:
     async for record in everything(connection, [EVENTS]):
         _add_event(results, json.loads(record.value or b"{}"), record.timestamp)
     async for record in everything(connection, DEAD_LETTERS):
-        reason = dict(record.headers).get("dlq-reason", b"").decode()
+        headers = dict(record.headers)
+        reason = headers.get("dlq-reason", b"").decode()
         results.dead_letters[connection.plain(record.topic), reason] += 1
+        of_orders = headers.get("dlq-original-topic", b"").decode() == connection.named(COMMANDS)
+        if of_orders and not isinstance(readable_fields(record.value or b"").get("orderId"), str):
+            results.without_order[reason] += 1
     return results
 
 
