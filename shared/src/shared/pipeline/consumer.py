@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
 from faststream import AckPolicy
-from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
-from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.contracts.base import fingerprint, message_id
-from shared.contracts.reading import MAX_BYTES, Unreadable, reader_of
+from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
 from shared.pipeline.messages import Delivery, Received, Refusal
 from shared.pipeline.offsets import Offsets
+from shared.pipeline.subscriber import PatientSubscriber, decode, parse
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiokafka import AIOKafkaConsumer, ConsumerRecord
+    from aiokafka import AIOKafkaConsumer
     from faststream.kafka import KafkaBroker
 
     from shared.kafka.connection import KafkaConnection
     from shared.pipeline.chunk import ChunkRunner
     from shared.pipeline.messages import Route
+    from shared.pipeline.subscriber import Records
     from shared.settings import ServiceSettings
     from shared.telemetry.tracing import Tracing
 
-    Records = tuple[ConsumerRecord[Any, Any], ...]
 
 _log = get_logger(__name__)
 
@@ -44,67 +41,6 @@ _POLL_TIMEOUT_MS = 1_000
 READ_AT_ONCE_S = 0.02
 """Reading keeps the event loop for no longer, or for one message: heartbeats and probes run on
 it."""
-
-
-class PatientSubscriber(BatchSubscriber):
-    """A batch subscriber that waits for messages and doesn't sleep.
-
-    FastStream's own sleeps for its poll timeout after each empty poll: a short timeout burns a
-    core's time in every idle group, a long one delays the message that comes meanwhile. The
-    fetcher wakes a poll at once when something arrives, so a long poll costs neither.
-    """
-
-    __slots__ = ()
-
-    max_bytes: int = 4 * 1024 * 1024
-    """What a chunk may hold of keys, values and headers, as they are once unpacked: a fetch is
-    bounded in what came over the wire, and what compresses well is a thousand times that."""
-    _error: KafkaError | None = None
-
-    async def get_msg(self, consumer: AIOKafkaConsumer) -> Records:
-        """The records that are there, or those that come first; none after the timeout.
-
-        Nothing is fetched while a chunk is in hand. aiokafka would fetch ahead what is there when
-        the chunk starts, and what comes while it runs would wait for a chunk more. Records that
-        came in one fetch beyond `max_records` or `max_bytes` stay with the client, which unpacks
-        them as they are taken, and need no other.
-
-        Raises `KafkaError`, and never with records in hand: the client won't give them again.
-        """
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        consumer.resume(*consumer.paused())
-        taken = await self._take(consumer, self.batch_timeout_ms, self._step(0, 0))
-        held_bytes = sum(map(_bytes_of, taken))
-        while taken and (step := self._step(len(taken), held_bytes)):
-            # what is there is taken without a switch of tasks: no rebalance comes in between
-            try:
-                more = await self._take(consumer, 0, step)
-            except KafkaError as error:
-                self._error = error
-                break
-            if not more:
-                break
-            taken += more
-            held_bytes += sum(map(_bytes_of, more))
-        consumer.pause(*consumer.assignment())
-        return tuple(taken)
-
-    def _step(self, records: int, held_bytes: int) -> int:
-        """How many records to take next: so many that the largest that is read would fit, and one
-        at least; 0 where the chunk is full."""
-        assert self.max_records is not None
-        if records and held_bytes >= self.max_bytes:
-            return 0
-        return min(self.max_records - records, max(1, (self.max_bytes - held_bytes) // MAX_BYTES))
-
-    @staticmethod
-    async def _take(
-        consumer: AIOKafkaConsumer, timeout_ms: int, max_records: int
-    ) -> list[ConsumerRecord[Any, Any]]:
-        found = await consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
-        return list(chain.from_iterable(found.values()))
 
 
 class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -153,8 +89,8 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=max(session_ms, 10_000),
             fetch_max_wait_ms=500,
             listener=self,
-            parser=_parse,
-            decoder=_decode,
+            parser=parse,
+            decoder=decode,
             no_reply=True,
         )
         # the factory knows no other class; this one adds no slots
@@ -290,29 +226,8 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         return deliveries, refusals
 
 
-def _bytes_of(record: ConsumerRecord[Any, Any]) -> int:
-    headers = sum([len(content) for _, content in record.headers if content])
-    return len(record.key or b"") + len(record.value or b"") + headers
-
-
 def _traceparent(headers: Sequence[tuple[str, bytes | None]]) -> bytes | None:
     for name, value in headers:
         if name == "traceparent":
             return value
     return None
-
-
-async def _parse(records: Records) -> KafkaAckableMessage:
-    """Give FastStream the raw records: its own parser raises on null or binary headers.
-
-    This and the decoder are coroutines because FastStream runs plain functions in a thread, and
-    a chunk would wait for the interpreter to switch there and back.
-    """
-    return KafkaAckableMessage(
-        raw_message=records, body=records, headers={}, message_id="", correlation_id="",
-        consumer=FAKE_CONSUMER,
-    )  # fmt: skip
-
-
-async def _decode(message: KafkaAckableMessage) -> Any:
-    return message.body

@@ -13,7 +13,8 @@ from faststream.kafka import KafkaBroker
 
 from shared.kafka.connection import KafkaConnection
 from shared.pipeline import Route
-from shared.pipeline.consumer import GroupConsumer, PatientSubscriber
+from shared.pipeline.consumer import GroupConsumer
+from shared.pipeline.subscriber import PatientSubscriber
 from shared.settings import ServiceSettings
 from shared.telemetry.tracing import Tracing
 
