@@ -115,7 +115,7 @@ async def test_an_operator_cancels_as_a_user_could(stage: Stage, order_id: str) 
     outcome = await stage.outcome(order_id)
     assert (outcome.reason, outcome.note) == ("cancelled_by_operator", "fraud")
     notes = [entry["note"] for entry in (await stage.saga(order_id))["history"]]
-    assert "by bob" in notes
+    assert "by bob: fraud" in notes
     status, problem = await stage.act(order_id, "cancel")
     assert (status, problem["reason"]) == (409, "already_cancelled")
 
