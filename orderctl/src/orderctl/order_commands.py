@@ -14,7 +14,6 @@ from orderctl.admin_api import AdminApi, Document
 from orderctl.errors import OperatorError
 from orderctl.order_files import (
     STDIN,
-    is_order_id,
     publish,
     read_lines,
     require_readable,
@@ -23,6 +22,7 @@ from orderctl.order_files import (
 from orderctl.order_text import facts_table, history_table, list_table
 from orderctl.running import USAGE, fail, note, run
 from orderctl.terminal import console
+from shared.contracts.base import is_id
 from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Url = Annotated[
 
 
 def _order_id(given: str) -> str:
-    if not is_order_id(given):
+    if not is_id(given):
         fail(f"'{given}' is no order id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
     return given
 

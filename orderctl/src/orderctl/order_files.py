@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 
 from orderctl.errors import OperatorError
-from shared.contracts.base import ID_PATTERN, Record
+from shared.contracts.base import Record, is_id
 from shared.contracts.explaining import shorten
 from shared.contracts.reading import (
     MAX_BYTES,
@@ -34,7 +33,6 @@ COMMANDS: Final = "orders.commands.v1"
 MAX_DEPTH: Final = 32
 LINGER_MS: Final = 5
 WARNINGS_AT_MOST: Final = 20
-_ID: Final = re.compile(ID_PATTERN.replace("$", r"\Z"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,6 @@ class Line:
     @property
     def key(self) -> bytes | None:
         return None if self.order_id is None else self.order_id.encode()
-
-
-def is_order_id(text: str) -> bool:
-    """Whether an order can have this id."""
-    return _ID.match(text) is not None
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -79,7 +72,7 @@ def _line(number: int, value: bytes) -> Line:
         number,
         value,
         kind if isinstance(kind, str) else None,
-        order_id if isinstance(order_id, str) and _ID.match(order_id) else None,
+        order_id if isinstance(order_id, str) and is_id(order_id) else None,
     )
 
 

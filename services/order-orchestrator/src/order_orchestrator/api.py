@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
@@ -19,7 +18,7 @@ from order_orchestrator.saga import STEPS, owed
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
 from shared.admin import json_problem
-from shared.contracts.base import ID_PATTERN, format_time
+from shared.contracts.base import format_time, is_id
 from shared.contracts.explaining import shorten
 from shared.database.faults import Conflict
 
@@ -43,7 +42,6 @@ MAX_BODY_BYTES = 16_384
 ANSWER_WITHIN_S = 8.0
 """Below the 10 s that `orderctl` waits: a database that hangs is told as such."""
 
-_ID: Final = re.compile(ID_PATTERN.replace("$", r"\Z"))
 _T = TypeVar("_T")
 
 
@@ -147,7 +145,7 @@ class OperatorApi:
     async def show(self, request: Request) -> Response:
         """One saga with its history."""
         order_id = request.path_params["order_id"]
-        if not _ID.match(order_id):
+        if not is_id(order_id):
             return _no_id(order_id)
         row, history = await _in_time(self._read(order_id))
         if row is None:
@@ -179,7 +177,7 @@ class OperatorApi:
 
     async def _act(self, request: Request, model: type[Any], event_of: Any) -> Response:
         order_id = request.path_params["order_id"]
-        if not _ID.match(order_id):
+        if not is_id(order_id):
             return _no_id(order_id)
         body = await _body(request)
         if body is None:

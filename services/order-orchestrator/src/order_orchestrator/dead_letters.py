@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from shared.contracts.base import DerivedId, Id, Message, digest
 from shared.contracts.reading import MAX_BYTES, MAX_DEPTH, Reader, Unreadable, deeper_than
 from shared.pipeline import Refusal
+from shared.pipeline.dead_letters import REASON_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 UNREADABLE_SAGA: Final = "unreadable_saga"
 OTHER_ORDER: Final = "other_order"
-REASON_HEADER: Final = "dlq-reason"
 REASON_CHARS: Final = 100
 
 

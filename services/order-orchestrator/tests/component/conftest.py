@@ -169,7 +169,7 @@ class Stage:
 
         def shows(document: dict[str, Any]) -> bool:
             return all(
-                document[name] is not None if fact is ... else document[name] == fact
+                document.get(name) is not None if fact is ... else document.get(name) == fact
                 for name, fact in facts.items()
             )
 

@@ -49,9 +49,9 @@ def leaves_pool_stale(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = sqlstate(error)
         return state[:2] in _STALE_CLASSES or state in _STALE_STATES
-    # asyncpg raises its own error where a connection is cut in the midst of an exchange
     if isinstance(error, TimeoutError) and error.errno is None:
         return False  # asyncio's own: a busy pool or a slow statement, and not the network's
+    # asyncpg raises its own error where a connection is cut in the midst of an exchange
     return isinstance(error, OSError | asyncpg.InternalClientError)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.database import Connection, Pool
-    from shared.pipeline.messages import Route
+    from shared.pipeline.messages import Received, Route
     from shared.pipeline.outbox import Chunk
     from shared.pipeline.relay import Relay
 
@@ -160,16 +160,7 @@ class ChunkRunner:
             await self.run((), refusals[middle:])
             return
         (refusal,) = refusals
-        place = refusal.received
-        _log.error(
-            "refusal_failed",
-            group=self._route.group,
-            topic=place.topic,
-            partition=place.partition,
-            offset=place.offset,
-            error=type(error).__name__,
-            exc_info=error,
-        )
+        self._log_fault("refusal_failed", refusal.received, error)
         plain = replace(refusal, detail=ascii(refusal.detail))
         if answered:
             await self.run((), [refusal], answers_refusals=False)
@@ -203,18 +194,9 @@ class ChunkRunner:
             else:
                 self._settle(deliveries, written)
                 return
-        received = delivery.received
-        _log.error(
-            "message_dead_lettered",
-            group=self._route.group,
-            topic=received.topic,
-            partition=received.partition,
-            offset=received.offset,
-            error=type(error).__name__,
-            exc_info=error,
-        )
+        self._log_fault("message_dead_lettered", delivery.received, error)
         refusal = Refusal(
-            received,
+            delivery.received,
             FAULTY,
             f"handling {delivery.message.type} failed with {type(error).__name__}; this is a bug"
             " or bad stored data. The log has the trace; replay it once that is mended.",
@@ -222,6 +204,17 @@ class ChunkRunner:
             attempts=attempts,
         )
         await self.run((), [refusal])
+
+    def _log_fault(self, event: str, place: Received, error: Exception) -> None:
+        _log.error(
+            event,
+            group=self._route.group,
+            topic=place.topic,
+            partition=place.partition,
+            offset=place.offset,
+            error=type(error).__name__,
+            exc_info=error,
+        )
 
     async def _wait(self, error: Exception, attempt: int) -> None:
         cause = faults.cause(error)

@@ -11,6 +11,7 @@ from shared.pipeline.outbox import Row
 if TYPE_CHECKING:
     from shared.pipeline.messages import Refusal
 
+REASON_HEADER = "dlq-reason"
 DETAIL_CHARACTERS = 1_000
 KEY_BYTES = 1_024
 VALUE_BYTES = 1_048_576
@@ -23,7 +24,7 @@ def dead_letter(group: str, refusal: Refusal) -> Row:
     same message refused twice is recognised."""
     received = refusal.received
     headers = {
-        "dlq-reason": refusal.reason,
+        REASON_HEADER: refusal.reason,
         "dlq-error": refusal.detail[:DETAIL_CHARACTERS],
         "dlq-original-topic": received.topic,
         "dlq-original-partition": str(received.partition),

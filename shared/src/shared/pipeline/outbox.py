@@ -179,8 +179,10 @@ def _text(content: bytes | None) -> str | dict[str, str] | None:
 
 
 def _bytes(written: str | Mapping[str, str] | None) -> bytes | None:
-    if written is None or isinstance(written, str):
-        return None if written is None else written.encode()
+    if written is None:
+        return None
+    if isinstance(written, str):
+        return written.encode()
     return base64.b64decode(written["base64"])
 
 
