@@ -92,10 +92,10 @@ async def world(database: Database) -> Database:
             ending = {} if state == "CONFIRMED" else {"ending": {"state": state}}
             await connection.execute(
                 "INSERT INTO orders.saga (order_id, user_id, fingerprint, fingerprint_version,"
-                " accepted_at, placed, definition_version, state, version, sends, told_version,"
-                " told_at, progress, waiting)"
-                " VALUES ($1, $2, decode(repeat('00', 16), 'hex'), 1, now(), $4, 1, $3, 4, 0, 4,"
-                " now(), $5, false)",
+                " accepted_at, placed, definition_version, state, version, told_version, told_at,"
+                " progress, history, waiting)"
+                " VALUES ($1, $2, decode(repeat('00', 16), 'hex'), 1, now(), $4, 1, $3, 4, 4,"
+                " now(), $5, '', false)",
                 order_id, user_id, state, json.dumps(placed), json.dumps(progress | ending),
             )  # fmt: skip
     return database

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 STARTS_AT_ONCE = 500
 PACE_S = 0.25
-"""A chunk of new orders waits so long for room at most."""
+"""A chunk of new orders waits for room while replies come in, and so long for the next of them."""
+PACE_AT_MOST_S = 2.0
 
 
 class Admission:
@@ -43,6 +44,7 @@ class Admission:
         self._limit = limit
         self._waiting = limit  # nothing starts before the first count
         self._pending = False
+        self._replies_read = 0
         self.freed = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -64,28 +66,34 @@ class Admission:
         return self._pending
 
     async def pace(self, deliveries: Sequence[Delivery]) -> None:
-        """Wait until a chunk's orders may start at once, for `PACE_S` seconds and for a quarter
-        of the limit at most. A chunk with a user's payment or cancellation waits for nothing."""
+        """Wait until a chunk's orders, or a quarter of the limit, may start at once: while others
+        get on, and `PACE_AT_MOST_S` seconds at most. A chunk with a user's payment or cancellation
+        waits for nothing."""
         if not all(isinstance(delivery.message, PlaceOrder) for delivery in deliveries):
             return
         wanted = min(len(deliveries), max(1, self._limit // 4))
+        clock = asyncio.get_running_loop().time
+        latest = clock() + PACE_AT_MOST_S
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PACE_S):
+            async with asyncio.timeout(PACE_S) as patience:
                 while self._pending or self.room < wanted:
+                    read = self._replies_read
                     self._changed.clear()
                     await self._changed.wait()
+                    if self._replies_read != read:
+                        patience.reschedule(min(clock() + PACE_S, latest))
 
     def begin(self) -> Starts:
         """What a transaction starts: counted once it is committed."""
         return Starts(self)
 
-    def left(self, sagas: int) -> None:
-        """`sagas` wait no longer."""
-        if sagas:
-            self._waiting = max(0, self._waiting - sagas)
-            self._changed.set()
-            if self._pending:
-                self.freed.set()
+    def replied(self, left: int) -> None:
+        """A chunk of replies was read, and `left` sagas wait no longer."""
+        self._replies_read += 1
+        self._waiting = max(0, self._waiting - left)
+        self._changed.set()
+        if left and self._pending:
+            self.freed.set()
 
     def started(self, sagas: int, *, pending: bool = False) -> None:
         """`sagas` began to wait, and some were queued where `pending`."""

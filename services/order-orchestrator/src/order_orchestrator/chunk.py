@@ -68,7 +68,7 @@ class SagaChunk:
         self.limits = limits
         self._loaded = dict(sagas)
         self._sagas = dict(sagas)
-        self._history: list[tuple[str, HistoryEntry]] = []
+        self._histories: dict[str, list[HistoryEntry]] = {}
         self._outgoing: list[Outgoing] = []
         self._told: list[Saga] = []
 
@@ -106,7 +106,7 @@ class SagaChunk:
         context = traceparent or saga.order.traceparent or ""
         before = self._sagas.get(order_id)
         self._sagas[order_id] = saga
-        self._history.append((order_id, changed.history))
+        self._histories.setdefault(order_id, []).append(changed.history)
         for command in changed.commands:
             self._outgoing.append(
                 Outgoing(
@@ -139,10 +139,12 @@ class SagaChunk:
             for order_id, saga in changed
             if order_id in self._loaded
         ]
+        if new:
+            await store.insert(new, self._histories)
+        if updated:
+            await store.update(updated, self._histories)
         if not changed:
             return list(self._outgoing)
-        # sorted like the sagas, so that two instances wait for each other in one order
-        await store.save(new, updated, sorted(self._history, key=_order_and_version))
         after = Committed(partial(self._committed, store.memory, [saga for _, saga in changed]))
         return [*self._outgoing, after]
 
@@ -154,7 +156,3 @@ class SagaChunk:
                 ORDERS.labels(status).inc()
                 taken = saga.told.at - saga.order.accepted_at
                 ORDER_SECONDS.labels(status).observe(taken.total_seconds())
-
-
-def _order_and_version(entry: tuple[str, HistoryEntry]) -> tuple[str, int]:
-    return entry[0], entry[1].version

@@ -7,6 +7,7 @@ added has a default here, a key that is unknown is left alone. What still can't 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from order_orchestrator.domain import (
@@ -59,11 +60,12 @@ class UnreadableSagaError(Exception):
 
 def to_record(saga: Saga) -> Record:
     """All columns by name. JSON documents are plain dicts, times aware datetimes."""
-    return placed_columns(saga.order) | progress_columns(saga)
+    return placed_columns(saga) | progress_columns(saga)
 
 
-def placed_columns(order: Order) -> Record:
+def placed_columns(saga: Saga) -> Record:
     """The columns that never change."""
+    order = saga.order
     placed: Record = {
         "v": RECORD_VERSION,
         "lines": [[line.product_id, line.quantity] for line in order.lines],
@@ -85,6 +87,7 @@ def placed_columns(order: Order) -> Record:
         "traceparent": order.traceparent,
         "accepted_at": order.accepted_at,
         "placed": placed,
+        "definition_version": saga.definition_version,
     }
 
 
@@ -109,15 +112,19 @@ def progress_columns(saga: Saga) -> Record:
         progress["cancel"] = {"by": saga.cancel.by.value, "note": saga.cancel.note}
     if saga.ending is not None:
         progress["ending"] = _ending_to(saga.ending)
+    if saga.sends:
+        progress["sends"] = saga.sends
+    for name, moment in (
+        ("lastSentAt", saga.last_sent_at),
+        ("deadlineAt", saga.deadline_at),
+        ("payBy", saga.pay_by),
+    ):
+        if moment is not None:
+            progress[name] = moment.isoformat()
     stuck, told = saga.stuck, saga.told
     return {
-        "definition_version": saga.definition_version,
         "state": saga.state.value,
         "version": saga.version,
-        "sends": saga.sends,
-        "last_sent_at": saga.last_sent_at,
-        "deadline_at": saga.deadline_at,
-        "pay_by": saga.pay_by,
         "timer_at": saga.timer_at,
         "stuck_since": stuck.since if stuck else None,
         "stuck_why": stuck.why if stuck else None,
@@ -159,12 +166,16 @@ def _read(record: Mapping[str, Any]) -> Saga:
         ending=ending and _ending(ending),
         told=None if told_version is None else Told(told_version, record["told_at"]),
         stuck=None if stuck_since is None else Stuck(stuck_since, record["stuck_why"]),
-        sends=record.get("sends", 0),
-        last_sent_at=record.get("last_sent_at"),
-        deadline_at=record.get("deadline_at"),
-        pay_by=record.get("pay_by"),
+        sends=progress.get("sends", 0),
+        last_sent_at=_moment(progress.get("lastSentAt")),
+        deadline_at=_moment(progress.get("deadlineAt")),
+        pay_by=_moment(progress.get("payBy")),
         timer_at=record.get("timer_at"),
     )
+
+
+def _moment(written: str | None) -> datetime | None:
+    return None if written is None else datetime.fromisoformat(written)
 
 
 def _fault(saga: Saga) -> str | None:

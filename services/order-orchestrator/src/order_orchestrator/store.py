@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import to_json
 
-from order_orchestrator.domain import ENDED, Saga, SagaState, waits_for_reply
+from order_orchestrator.domain import ENDED, Saga, waits_for_reply
 from order_orchestrator.records import (
     UnreadableSagaError,
     from_record,
@@ -20,7 +20,7 @@ from shared.pipeline import Conflict
 from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 queries = Queries("order_orchestrator", "sql/queries.sql")
 
-
-class HistoryError(Exception):
-    """A transition's row of history is there already, though its saga is a version behind."""
+Histories: TypeAlias = "Mapping[str, Sequence[HistoryEntry]]"
+"""What happened to sagas since they were stored last, oldest first, by order id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,46 +130,39 @@ class Store:
         rows = await queries.pending_sagas.rows(self._connection, sagas=limit)
         return [row["order_id"] for row in rows]
 
-    async def save(
-        self,
-        new: Sequence[Saga],
-        changed: Sequence[tuple[int, Saga]],
-        history: Sequence[tuple[str, HistoryEntry]],
-    ) -> None:
-        """Store new sagas, changed ones with the versions that they were loaded with, and what
-        happened by order id.
+    async def insert(self, sagas: Sequence[Saga], histories: Histories) -> None:
+        """Store new sagas, each with what happened to it.
 
-        Raises `Conflict` where another instance stored a new one, or a changed one has another
-        version by now: a late writer loses.
+        Raises `Conflict` where another instance stored one of them first.
         """
-        written = await queries.save_sagas.row(
+        placed = [placed_columns(saga) for saga in sagas]
+        inserted = await queries.insert_sagas.run(
             self._connection,
-            new=_json([placed_columns(saga.order) | _progress(saga) for saga in new]),
-            changed=_json(
-                [
-                    _progress(saga) | {"order_id": saga.order.order_id, "old_version": old_version}
-                    for old_version, saga in changed
-                ]
-            ),
-            history=_json(
-                [
-                    {
-                        "order_id": order_id,
-                        "version": entry.version,
-                        "state": entry.state,
-                        "cause": entry.cause,
-                        "at": entry.at,
-                        "note": entry.note,
-                    }
-                    for order_id, entry in history
-                ]
-            ),
+            user_ids=[row["user_id"] for row in placed],
+            fingerprints=[row["fingerprint"] for row in placed],
+            fingerprint_versions=[row["fingerprint_version"] for row in placed],
+            traceparents=[row["traceparent"] for row in placed],
+            accepted_ats=[row["accepted_at"] for row in placed],
+            placeds=[_json(row["placed"]) for row in placed],
+            definition_versions=[row["definition_version"] for row in placed],
+            **_changing(sagas, histories),
         )
-        assert written is not None
-        if (written["inserted"], written["updated"]) != (len(new), len(changed)):
-            raise Conflict("another instance stored or changed a saga of this chunk")
-        if written["told"] != len(history):
-            raise HistoryError("a saga of this chunk has a history that it can't have")
+        if inserted != len(sagas):
+            raise Conflict("another instance stored an order of this chunk")
+
+    async def update(self, changed: Sequence[tuple[int, Saga]], histories: Histories) -> None:
+        """Store changed sagas with the versions that they were loaded with, and add to their
+        history what happened to them.
+
+        Raises `Conflict` where one has another version by now: a late writer loses.
+        """
+        updated = await queries.update_sagas.run(
+            self._connection,
+            old_versions=[old_version for old_version, _ in changed],
+            **_changing([saga for _, saga in changed], histories),
+        )
+        if updated != len(changed):
+            raise Conflict("another instance changed a saga of this chunk")
 
     async def park(self, commands: Sequence[tuple[str, str, Message, str]]) -> None:
         """Keep (order id, command id, command, traceparent) until the order comes."""
@@ -213,16 +205,31 @@ def read_saga(row: asyncpg.Record) -> Saga:
     return from_record(record)
 
 
-def _progress(saga: Saga) -> dict[str, Any]:
-    columns = progress_columns(saga)
-    columns["pending_since"] = saga.order.accepted_at if saga.state is SagaState.PENDING else None
-    columns["waiting"] = waits_for_reply(saga)
-    return columns
+def _changing(sagas: Sequence[Saga], histories: Histories) -> dict[str, list[Any]]:
+    """The columns of new and changed sagas alike."""
+    rows = [progress_columns(saga) for saga in sagas]
+    return {
+        "order_ids": [saga.order.order_id for saga in sagas],
+        "states": [row["state"] for row in rows],
+        "versions": [row["version"] for row in rows],
+        "timer_ats": [row["timer_at"] for row in rows],
+        "stuck_sinces": [row["stuck_since"] for row in rows],
+        "stuck_whys": [row["stuck_why"] for row in rows],
+        "told_versions": [row["told_version"] for row in rows],
+        "told_ats": [row["told_at"] for row in rows],
+        "progresses": [_json(row["progress"]) for row in rows],
+        "waitings": [waits_for_reply(saga) for saga in sagas],
+        "histories": [_lines(histories[saga.order.order_id]) for saga in sagas],
+    }
 
 
-def _json(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows for `json_to_recordset`: times as ISO text, fingerprints in hexadecimal."""
-    return to_json(rows, bytes_mode="hex").decode()
+def _lines(entries: Sequence[HistoryEntry]) -> str:
+    """A line for each transition, as the view `saga_history` reads them."""
+    return "".join([to_json(entry).decode() + "\n" for entry in entries])
+
+
+def _json(document: Any) -> str:
+    return to_json(document).decode()
 
 
 def _parked(row: asyncpg.Record) -> Parked:

@@ -162,7 +162,6 @@ async def test_f21_an_unreadable_saga_is_shown_as_such(stage: Stage, order_id: s
         assert (status, problem["reason"]) == (409, "unreadable_saga")
     finally:
         await stage.value("DELETE FROM saga WHERE order_id = $1", order_id)
-        await stage.value("DELETE FROM saga_history WHERE order_id = $1", order_id)
 
 
 async def test_an_unknown_order_is_not_found(stage: Stage) -> None:

@@ -18,17 +18,19 @@ SILENT = "silent"
 GROUPS = ("order-orchestrator", "order-orchestrator-requests")
 
 
-async def past(stage: Stage, column: str, orders: list[str]) -> None:
+async def past(stage: Stage, moment: str, orders: list[str]) -> None:
     """Returns once this moment of all these orders has passed, by the database's clock."""
     await eventually(
         lambda: stage.value(
-            f"SELECT count(*) = $2 AND bool_and({column} < clock_timestamp()) FROM saga"
+            "SELECT count(*) = $2 AND bool_and((progress ->> $3)::timestamptz < clock_timestamp())"
+            " FROM saga"
             " WHERE order_id = ANY ($1)",
             orders,
             len(orders),
+            moment,
         ),
         within_s=60,
-        describe=f"{column} of {len(orders)} orders has passed",
+        describe=f"{moment} of {len(orders)} orders has passed",
     )
 
 
@@ -71,7 +73,7 @@ async def test_f18_after_an_outage_no_order_is_undone_whose_reply_was_waiting(
 
     # F40: an orderly end, within 10 s
     assert await stage.orchestrator.terminate() == 0
-    await past(stage, "deadline_at", [*waiting, *silent])
+    await past(stage, "deadlineAt", [*waiting, *silent])
     commands = [await stage.command(order, "reserve:do") for order in waiting]
     backlog = [
         answers.done(commands[0]).model_copy(
@@ -84,7 +86,8 @@ async def test_f18_after_an_outage_no_order_is_undone_whose_reply_was_waiting(
     # their time to pay ends while nobody reads, and their payments lie there
     await stage.publish(*map(pay_order, paid))
     await stage.value(
-        "UPDATE saga SET pay_by = now(), timer_at = now(), version = version"
+        "UPDATE saga SET timer_at = now(),"
+        " progress = (progress::jsonb || jsonb_build_object('payBy', now()))::json"
         " WHERE state = 'AWAITING_PAYMENT'"
     )
     started = stage.orchestrator.starts
@@ -113,7 +116,7 @@ async def test_f18_what_came_due_in_an_outage_is_sent_again_first(own_stage: Own
         await stage.command(order, "charge:do")
     await all_published(stage)
     await stage.orchestrator.kill()
-    await past(stage, "deadline_at", orders)
+    await past(stage, "deadlineAt", orders)
     await stage.orchestrator.start(ready_within_s=60)
     for order in orders:
         assert (await stage.outcome(order)).type == "OrderConfirmed"
@@ -226,7 +229,8 @@ async def test_f62_more_orders_than_may_wait(own_stage: OwnStage, answers: Answe
         assert (await stage.outcome(order)).type == "OrderRejected"
     began = await stage.value(
         "SELECT count(*) FROM saga AS a JOIN saga AS b ON a.accepted_at < b.accepted_at"
-        " AND a.deadline_at > b.deadline_at + interval '10 s'"
+        " AND (a.progress ->> 'deadlineAt')::timestamptz"
+        "     > (b.progress ->> 'deadlineAt')::timestamptz + interval '10 s'"
     )
     assert began == 0, "nobody was left behind"
     await at_rest(stage)

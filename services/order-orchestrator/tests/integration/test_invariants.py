@@ -104,20 +104,26 @@ def _said(message_id: str, before: str, after: str) -> str:
     )
 
 
+def _history(order_id: str, *lines: tuple[int, str]) -> str:
+    """Tells another history of one order."""
+    return f"UPDATE saga SET history = '{_lines(*lines)}' WHERE order_id = '{order_id}'"
+
+
+def _lines(*lines: tuple[int, str]) -> str:
+    return "".join(f'[{version},"{state}","test","2026-01-01",null]\n' for version, state in lines)
+
+
 PLANTED = {
     "history_is_gapless": {
-        "a row is missing": "DELETE FROM saga_history WHERE order_id = 'reserving'",
-        "a row too many": "INSERT INTO saga_history VALUES"
-        " ('charging', 3, 'CHARGING', 'test', now())",
-        "a version is left out": "UPDATE saga_history SET version = version + 1"
-        " WHERE order_id = 'reserving'",
-        "another state": "UPDATE saga_history SET state = 'HOLDING'"
-        " WHERE order_id = 'charging' AND version = 2",
-        "a saga is gone": "DELETE FROM saga WHERE order_id = 'holding'",
+        "nothing is told": _history("reserving"),
+        "a row is missing": _history("charging", (1, "RESERVING")),
+        "a row too many": _history("charging", (1, "RESERVING"), (2, "CHARGING"), (3, "CHARGING")),
+        "a version is left out": _history("reserving", (2, "RESERVING")),
+        "a version is told twice": _history("charging", (1, "RESERVING"), (1, "CHARGING")),
+        "another state": _history("charging", (1, "RESERVING"), (2, "HOLDING")),
     },
     "history_is_legal": {
-        "it began at its end": "UPDATE saga_history SET state = 'CHARGING'"
-        " WHERE order_id = 'charging' AND version = 1",
+        "it began at its end": _history("charging", (1, "CHARGING"), (2, "CHARGING")),
     },
     "steps_fit_their_state": {
         "done, and rejected": _step("reserve", "done", "no-money"),
@@ -201,9 +207,14 @@ async def test_the_legal_changes_are_those_of_the_engine(database: Database) -> 
     async with database.connection("orders") as connection:
         for number, (before, after) in enumerate(pairs):
             path = [after] if before is None else [before, after]
-            await connection.executemany(
-                "INSERT INTO saga_history VALUES ($1, $2, $3, 'test', now())",
-                [(f"o-{number}", version, state) for version, state in enumerate(path, 1)],
+            await connection.execute(
+                "INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version,"
+                " accepted_at, placed, definition_version, state, version, progress, history,"
+                " waiting)"
+                " VALUES ($1, '', decode(repeat('00', 16), 'hex'), 1, now(),"
+                " '{}', 1, 'RESERVING', 1, '{}', $2, false)",
+                f"o-{number}",
+                _lines(*enumerate(path, 1)),
             )
         rows = await invariants.history_is_legal.rows(connection)
     found = {(row["before"].replace("nothing", "") or None, row["state"]) for row in rows}

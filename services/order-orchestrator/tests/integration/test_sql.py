@@ -65,7 +65,6 @@ async def test_the_states_are_those_of_the_check(database: Database) -> None:
     "column",
     [
         {"version": "0"},
-        {"sends": "-1"},
         {"fingerprint": "'short'"},
         {"state": "PENDING"},
         {"pending_since": "now()"},
@@ -101,8 +100,8 @@ def _row(*, state: str = "RESERVING", **changes: str) -> str:
         "definition_version": "1",
         "state": f"'{state}'",
         "version": "1",
-        "sends": "0",
         "progress": "'{}'",
+        "history": "''",
         "waiting": "false",
     } | changes
     return f"INSERT INTO saga ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"

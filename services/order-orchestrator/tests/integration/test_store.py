@@ -21,7 +21,7 @@ from order_orchestrator.domain import (
 )
 from order_orchestrator.events import HistoryEntry
 from order_orchestrator.intake import Arrival, accept
-from order_orchestrator.store import HistoryError, SagaMemory
+from order_orchestrator.store import SagaMemory, queries
 from shared.contracts.coupon import CouponRefusal
 from shared.contracts.order_parts import CouponDetail, LineDetail, OutcomeReason, PricedLine
 from shared.pipeline import Conflict
@@ -84,7 +84,7 @@ async def write_and_forget(one: Replica, saga: Saga) -> None:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.save([saga], [], [])
+        await store.insert([saga], {saga.order.order_id: ()})
         locked, _ = await store.lock_sagas([saga.order.order_id])
         assert locked == {saga.order.order_id: saga}
         await transaction.rollback()
@@ -104,8 +104,8 @@ async def test_an_updated_saga_is_read_back_too(replica: MakeReplica) -> None:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.save([before], [], [])
-        await store.save([], [(before.version, after)], [])
+        await store.insert([before], {"rich": ()})
+        await store.update([(before.version, after)], {"rich": ()})
         assert (await store.lock_sagas(["rich"]))[0] == {"rich": after}
         await transaction.rollback()
 
@@ -115,7 +115,7 @@ async def test_an_order_that_another_instance_stored_is_a_conflict(replica: Make
     await one.run(place_order("o-1"))
     with pytest.raises(Conflict):
         async with one.transaction() as store:
-            await store.save([new_saga("o-2"), new_saga("o-1")], [], [])
+            await store.insert([new_saga("o-1"), new_saga("o-2")], {"o-1": (), "o-2": ()})
     assert await one.value("SELECT count(*) FROM saga") == 1
 
 
@@ -127,22 +127,29 @@ async def test_f19_compare_and_swap_the_late_writer_loses(replica: MakeReplica) 
     changed = [(saga.version, saga._replace(version=saga.version + 1)) for saga in sagas]
     with pytest.raises(Conflict):
         async with one.transaction() as store:
-            await store.save([], changed, [])
+            await store.update(changed, {"o-1": (), "o-2": ()})
     # neither was written: the transaction stands and falls as one
     assert (await one.saga("o-1")).version == sagas[0].version
     await one.execute("UPDATE saga SET version = version - 1 WHERE order_id = 'o-2'")
 
 
-async def test_history_of_a_version_is_written_once(replica: MakeReplica) -> None:
+async def test_history_is_added_to(replica: MakeReplica) -> None:
+    """By the insert and by each update, several lines at once; a note may hold anything."""
     one = await replica()
-    await one.run(place_order("o-1"))
-    saga = await one.saga("o-1")
-    changed = (saga.version, saga._replace(version=saga.version + 1))
-    entry = HistoryEntry(saga.version, saga.state, "test", NOW, None)
-    with pytest.raises(HistoryError):
-        async with one.transaction() as store:
-            await store.save([], [changed], [("o-1", entry)])
-    assert await one.saga("o-1") == saga
+    notes = [None, 'two\nlines, a "quote" and a \\', "\N{SNOWMAN}", ""]
+    entries = [
+        HistoryEntry(version, SagaState.RESERVING, "test", NOW, note)
+        for version, note in enumerate(notes, 1)
+    ]
+    async with one.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        store = one.sagas.store(connection)
+        await store.insert([new_saga()], {"o-1": entries[:2]})
+        await store.update([(1, new_saga()._replace(version=4))], {"o-1": entries[2:]})
+        rows = await queries.read_history.rows(connection, order_id="o-1")
+        assert [HistoryEntry(*row) for row in rows] == entries
+        await transaction.rollback()
 
 
 async def test_the_clock_is_read_once_all_locks_are_held(replica: MakeReplica) -> None:

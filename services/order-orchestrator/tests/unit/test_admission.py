@@ -56,10 +56,10 @@ async def begins(admission: Admission, deliveries: list[Delivery]) -> asyncio.Ta
 async def test_a_chunk_waits_until_all_of_it_may_start(admission: Admission) -> None:
     admission.started(LIMIT)
     chunk = await begins(admission, orders(2))
-    admission.left(1)
+    admission.replied(1)
     await asyncio.sleep(0)
     assert not chunk.done()
-    admission.left(1)
+    admission.replied(1)
     await chunk
     starts = admission.begin()
     assert [starts.try_start() for _ in range(3)] == [True, True, False]
@@ -69,7 +69,7 @@ async def test_a_large_chunk_waits_for_a_part_of_the_limit_alone(admission: Admi
     admission.started(LIMIT - 1)
     chunk = await begins(admission, orders(5 * LIMIT))
     assert not chunk.done()
-    admission.left(1)
+    admission.replied(1)
     await chunk
 
 

@@ -29,9 +29,6 @@ FOLDER = Path(__file__).parent.parent / "histories"
 FILES = sorted(FOLDER.glob("*.json"))
 TIMES = {
     "accepted_at",
-    "last_sent_at",
-    "deadline_at",
-    "pay_by",
     "timer_at",
     "stuck_since",
     "told_at",

@@ -126,7 +126,7 @@ def test_what_is_written_is_read_back(saga):
 
 def test_the_columns_that_never_change_and_those_that_do_are_apart(lead):
     saga = lead().run_to("charge").saga
-    placed, progress = placed_columns(saga.order), progress_columns(saga)
+    placed, progress = placed_columns(saga), progress_columns(saga)
     assert not placed.keys() & progress.keys()
     assert to_record(saga) == placed | progress
 
@@ -145,8 +145,8 @@ def test_keys_that_may_be_absent(lead):
     record = through_json(to_record(saga))
     kept = {"v", "lines", "payment", "pay", "currency"}
     assert record["placed"].keys() == kept | {"reference"}
-    assert record["progress"].keys() == {"v", "steps"}
-    for column in ("traceparent", "pay_by", "stuck_since", "stuck_why", "told_version", "told_at"):
+    assert record["progress"].keys() == {"v", "steps", "sends", "lastSentAt", "deadlineAt"}
+    for column in ("traceparent", "stuck_since", "stuck_why", "told_version", "told_at"):
         del record[column]
     assert from_record(record)._replace(order=saga.order) == saga
 
@@ -184,6 +184,8 @@ def set_in(record, path, value):
         ("progress.discount", 10**9),
         ("progress.discount", -1),
         ("progress.cancel", {"by": "cat"}),
+        ("progress.deadlineAt", "soon"),
+        ("progress.lastSentAt", 5),
         ("progress.ending", {"state": "REJECTED", "reason": "mood"}),
         ("state", "DREAMING"),
         ("state", "COMPENSATING"),

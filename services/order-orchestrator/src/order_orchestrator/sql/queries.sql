@@ -20,8 +20,8 @@ SELECT NULL, NULL, NULL, clock_timestamp();
 -- name: read_sagas
 -- Sagas that are locked by now and not remembered.
 SELECT order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
-       definition_version, state, version, sends, last_sent_at, deadline_at, pay_by, timer_at,
-       stuck_since, stuck_why, told_version, told_at, progress
+       definition_version, state, version, timer_at, stuck_since, stuck_why, told_version,
+       told_at, progress
 FROM saga
 WHERE order_id = ANY (:order_ids::text[]);
 
@@ -49,51 +49,39 @@ SELECT (SELECT count(*) FROM saga WHERE waiting) AS waiting,
        EXISTS (SELECT FROM saga
                WHERE pending_since IS NOT NULL AND stuck_since IS NULL) AS pending;
 
--- name: save_sagas
--- New sagas; changed ones by compare and swap; one row of history per transition. What another
--- instance stored first or changed meanwhile is left as it is: the caller compares the counts.
-WITH inserted AS (
-    INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version, traceparent,
-                      accepted_at, placed, definition_version, state, version, sends,
-                      last_sent_at, deadline_at, pay_by, timer_at, stuck_since, stuck_why,
-                      told_version, told_at, progress, pending_since, waiting)
-    SELECT order_id, user_id, decode(fingerprint, 'hex'), fingerprint_version, traceparent,
-           accepted_at, placed, definition_version, state, version, sends,
-           last_sent_at, deadline_at, pay_by, timer_at, stuck_since, stuck_why,
-           told_version, told_at, progress, pending_since, waiting
-    FROM json_to_recordset(:new::json) AS row (
-        order_id text, user_id text, fingerprint text, fingerprint_version integer,
-        traceparent text, accepted_at timestamptz, placed json, definition_version integer,
-        state text, version bigint, sends integer, last_sent_at timestamptz,
-        deadline_at timestamptz, pay_by timestamptz, timer_at timestamptz,
-        stuck_since timestamptz, stuck_why text, told_version bigint, told_at timestamptz,
-        progress json, pending_since timestamptz, waiting boolean)
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-), updated AS (
-    UPDATE saga
-    SET definition_version = row.definition_version, state = row.state, version = row.version,
-        sends = row.sends, last_sent_at = row.last_sent_at, deadline_at = row.deadline_at,
-        pay_by = row.pay_by, timer_at = row.timer_at, stuck_since = row.stuck_since,
-        stuck_why = row.stuck_why, told_version = row.told_version, told_at = row.told_at,
-        progress = row.progress, pending_since = row.pending_since, waiting = row.waiting
-    FROM json_to_recordset(:changed::json) AS row (
-        order_id text, old_version bigint, definition_version integer, state text, version bigint,
-        sends integer, last_sent_at timestamptz, deadline_at timestamptz, pay_by timestamptz,
-        timer_at timestamptz, stuck_since timestamptz, stuck_why text, told_version bigint,
-        told_at timestamptz, progress json, pending_since timestamptz, waiting boolean)
-    WHERE saga.order_id = row.order_id AND saga.version = row.old_version
-    RETURNING 1
-), told AS (
-    INSERT INTO saga_history (order_id, version, state, cause, at, note)
-    SELECT order_id, version, state, cause, at, note
-    FROM json_to_recordset(:history::json) AS row (
-        order_id text, version bigint, state text, cause text, at timestamptz, note text)
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-)
-SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM updated) AS updated,
-       (SELECT count(*) FROM told) AS told;
+-- name: insert_sagas!
+-- New sagas. What another instance stored first is left as it is: the caller counts.
+INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at,
+                  placed, definition_version, state, version, timer_at, stuck_since, stuck_why,
+                  told_version, told_at, progress, waiting, history, pending_since)
+SELECT row.*, CASE WHEN state = 'PENDING' THEN accepted_at END
+FROM unnest(:order_ids::text[], :user_ids::text[], :fingerprints::bytea[],
+            :fingerprint_versions::integer[], :traceparents::text[], :accepted_ats::timestamptz[],
+            :placeds::json[], :definition_versions::integer[], :states::text[],
+            :versions::bigint[], :timer_ats::timestamptz[], :stuck_sinces::timestamptz[],
+            :stuck_whys::text[], :told_versions::bigint[], :told_ats::timestamptz[],
+            :progresses::json[], :waitings::boolean[], :histories::text[])
+     AS row (order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
+             definition_version, state, version, timer_at, stuck_since, stuck_why, told_version,
+             told_at, progress, waiting, history)
+ON CONFLICT DO NOTHING;
+
+-- name: update_sagas!
+-- Locked sagas by compare and swap, and what happened beside what is told of them already. One that
+-- another instance changed meanwhile is left as it is: the caller counts.
+UPDATE saga
+SET state = row.state, version = row.version, timer_at = row.timer_at,
+    stuck_since = row.stuck_since, stuck_why = row.stuck_why, told_version = row.told_version,
+    told_at = row.told_at, progress = row.progress, waiting = row.waiting,
+    history = saga.history || row.history,
+    pending_since = CASE WHEN row.state = 'PENDING' THEN saga.accepted_at END
+FROM unnest(:order_ids::text[], :old_versions::bigint[], :states::text[], :versions::bigint[],
+            :timer_ats::timestamptz[], :stuck_sinces::timestamptz[], :stuck_whys::text[],
+            :told_versions::bigint[], :told_ats::timestamptz[], :progresses::json[],
+            :waitings::boolean[], :histories::text[])
+     AS row (order_id, old_version, state, version, timer_at, stuck_since, stuck_why,
+             told_version, told_at, progress, waiting, history)
+WHERE saga.order_id = row.order_id AND saga.version = row.old_version;
 
 -- name: set_aside!
 -- A saga that this code can't read or work on: no timer touches it again, and operators see it.
@@ -150,8 +138,8 @@ SELECT count(*) FROM saga WHERE stuck_since IS NOT NULL;
 
 -- name: read_saga
 SELECT order_id, user_id, fingerprint, fingerprint_version, traceparent, accepted_at, placed,
-       definition_version, state, version, sends, last_sent_at, deadline_at, pay_by, timer_at,
-       stuck_since, stuck_why, told_version, told_at, progress
+       definition_version, state, version, timer_at, stuck_since, stuck_why, told_version,
+       told_at, progress
 FROM saga WHERE order_id = :order_id::text;
 
 -- name: read_history

@@ -1,4 +1,4 @@
--- What the orchestrator owns: one saga per order, its history, and commands that came too early.
+-- What the orchestrator owns: one saga per order with its history, and commands that came too early.
 
 -- `placed` never changes, `progress` with every transition; what SQL asks for has columns.
 -- The indexed columns change at a saga's start and end only, so that the updates between stay
@@ -11,29 +11,26 @@ CREATE TABLE saga (
     traceparent         text,
     accepted_at         timestamptz NOT NULL,
     placed              json        NOT NULL,
-
     definition_version  integer     NOT NULL CHECK (definition_version > 0),
+
     state               text        NOT NULL
                         CHECK (state IN ('PENDING', 'RESERVING', 'HOLDING', 'AWAITING_PAYMENT',
                                          'CHARGING', 'COMPLETING', 'COMPENSATING',
                                          'CONFIRMED', 'REJECTED', 'CANCELLED')),
     version             bigint      NOT NULL CHECK (version > 0),
-    sends               integer     NOT NULL CHECK (sends >= 0),
-    last_sent_at        timestamptz,
-    deadline_at         timestamptz,
-    pay_by              timestamptz,
     -- when the saga is to be looked at again; it may be early, never late
     timer_at            timestamptz,
     stuck_since         timestamptz,
     stuck_why           text,
     told_version        bigint,
     told_at             timestamptz,
-    progress            json        NOT NULL,
-
     -- set while the saga is stored and not started: the queue of admission, oldest first
     pending_since       timestamptz,
     -- a reply is owed: what admission counts
     waiting             boolean     NOT NULL,
+    progress            json        NOT NULL,
+    -- a line per transition, the oldest first: see `saga_history`
+    history             text        NOT NULL,
 
     CHECK ((state = 'PENDING') = (pending_since IS NOT NULL)),
     CHECK (state <> 'PENDING' OR NOT waiting),
@@ -47,15 +44,11 @@ CREATE INDEX saga_waiting ON saga (order_id) WHERE waiting;
 CREATE INDEX saga_stuck ON saga (stuck_since) WHERE stuck_since IS NOT NULL;
 
 -- One row per transition, without gaps: what an operator reads, and what replay is proved with.
-CREATE TABLE saga_history (
-    order_id text        NOT NULL,
-    version  bigint      NOT NULL,
-    state    text        NOT NULL,
-    cause    text        NOT NULL,
-    at       timestamptz NOT NULL,
-    note     text,
-    PRIMARY KEY (order_id, version)
-);
+CREATE VIEW saga_history AS
+SELECT order_id, (line ->> 0)::bigint AS version, line ->> 1 AS state, line ->> 2 AS cause,
+       (line ->> 3)::timestamptz AS at, line ->> 4 AS note
+FROM (SELECT saga.order_id, written::json AS line
+      FROM saga, string_to_table(rtrim(history, E'\n'), E'\n') AS written) AS told;
 
 -- PayOrder and CancelOrder that came before their PlaceOrder.
 CREATE TABLE parked_command (
