@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from coupon.campaigns import CampaignCommand
     from coupon.domain import CouponKey, Hold, SagaCommand
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 REPLIES = "coupon.replies.v1"
 EVENTS = "coupon.events.v1"
@@ -42,7 +42,7 @@ class SagaCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each."""
         store = Store(connection)
         commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
@@ -56,18 +56,13 @@ class SagaCommands:
         fold = Fold(campaigns, coupons, holds, currency=self._currency, now=now)
         replies = [fold.apply(command) for command in commands]
 
-        if fold.new_holds:
-            await store.insert_holds(fold.new_holds)
-        if fold.changed_holds:
-            await store.update_holds(fold.changed_holds)
-        if fold.changed_coupons:
-            await store.update_coupons(fold.changed_coupons)
         refused = [
             reply.reason
             for delivery, reply in zip(deliveries, replies, strict=True)
             if isinstance(reply, CouponRefused) and not delivery.duplicate
         ]
         return [
+            *_saved(store, fold),
             *(
                 delivery.answer(REPLIES, reply)
                 for delivery, reply in zip(deliveries, replies, strict=True)
@@ -90,7 +85,7 @@ class CampaignCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk; an event for each, or a refusal."""
         store = Store(connection)
         commands = [cast("CampaignCommand", delivery.message) for delivery in deliveries]
@@ -105,7 +100,7 @@ class CampaignCommands:
         crash_points.reach("after_load")
 
         fold = CampaignFold(campaigns, coupons, currency=self._currency, now=now)
-        results: list[Outgoing | Refusal | Committed] = []
+        results: list[Outgoing | Write | Refusal | Committed] = []
         refused: list[str] = []
         for delivery, command in zip(deliveries, commands, strict=True):
             event = fold.apply(command)
@@ -114,13 +109,25 @@ class CampaignCommands:
             results.append(delivery.decided(EVENTS, event))
 
         if fold.new_campaigns:
-            await store.insert_campaigns(fold.new_campaigns)
+            results.append(store.insert_campaigns(fold.new_campaigns))
         if fold.changed_campaigns:
-            await store.update_campaigns(fold.changed_campaigns)
+            results.append(store.update_campaigns(fold.changed_campaigns))
         if fold.new_coupons:
-            await store.insert_coupons(fold.new_coupons)
+            results.append(store.insert_coupons(fold.new_coupons))
             results.append(Committed(partial(ISSUED.inc, len(fold.new_coupons))))
         return [*results, Committed.count(REFUSALS, refused)]
+
+
+def _saved(store: Store, fold: Fold) -> list[Write]:
+    """What the fold changed, table by table in the one order that all chunks keep."""
+    writes = []
+    if fold.new_holds:
+        writes.append(store.insert_holds(fold.new_holds))
+    if fold.changed_holds:
+        writes.append(store.update_holds(fold.changed_holds))
+    if fold.changed_coupons:
+        writes.append(store.update_coupons(fold.changed_coupons))
+    return writes
 
 
 def _touched(commands: Sequence[SagaCommand], holds: Sequence[Hold]) -> Collection[CouponKey]:

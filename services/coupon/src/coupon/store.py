@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from coupon.domain import Campaign, Coupon, CouponState, Hold, HoldState
 from shared.contracts.coupon import CampaignKind, CouponRefusal, DiscountType
 from shared.database import Queries
-from shared.pipeline import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from coupon.domain import CouponKey
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 queries = Queries("coupon", "sql/queries.sql")
 
@@ -58,10 +57,10 @@ class Store:
         now: datetime = await queries.read_clock.value(self._connection)
         return now
 
-    async def insert_holds(self, holds: Sequence[Hold]) -> None:
-        """Save decisions; raises `Conflict` where another instance decided one of the orders."""
-        inserted = await queries.insert_holds.run(
-            self._connection,
+    def insert_holds(self, holds: Sequence[Hold]) -> Write:
+        """Saves decisions. Conflicts where another instance decided one of the orders."""
+        return queries.insert_holds.write(
+            len(holds),
             order_ids=[row.order_id for row in holds],
             states=[row.state for row in holds],
             coupon_ids=[row.coupon_id for row in holds],
@@ -71,32 +70,28 @@ class Store:
             refusals=[row.refusal for row in holds],
             useds=[row.used for row in holds],
         )
-        if inserted != len(holds):
-            raise Conflict("another instance decided an order of this chunk")
 
-    async def update_holds(self, holds: Sequence[Hold]) -> None:
-        """Save the states of locked records."""
-        await queries.update_holds.run(
-            self._connection,
+    def update_holds(self, holds: Sequence[Hold]) -> Write:
+        """Saves the states of locked records."""
+        return queries.update_holds.write(
+            len(holds),
             order_ids=[row.order_id for row in holds],
             states=[row.state for row in holds],
             useds=[row.used for row in holds],
         )
 
-    async def insert_campaigns(self, campaigns: Sequence[Campaign]) -> None:
-        """Save new campaigns; raises `Conflict` where another instance put one of them."""
-        inserted = await queries.insert_campaigns.run(self._connection, **_columns(campaigns))
-        if inserted != len(campaigns):
-            raise Conflict("another instance put a campaign of this chunk")
+    def insert_campaigns(self, campaigns: Sequence[Campaign]) -> Write:
+        """Saves new campaigns. Conflicts where another instance put one of them."""
+        return queries.insert_campaigns.write(len(campaigns), **_columns(campaigns))
 
-    async def update_campaigns(self, campaigns: Sequence[Campaign]) -> None:
-        """Save locked campaigns."""
-        await queries.update_campaigns.run(self._connection, **_columns(campaigns))
+    def update_campaigns(self, campaigns: Sequence[Campaign]) -> Write:
+        """Saves locked campaigns."""
+        return queries.update_campaigns.write(len(campaigns), **_columns(campaigns))
 
-    async def insert_coupons(self, coupons: Sequence[Coupon]) -> None:
-        """Give out coupons of locked campaigns."""
-        await queries.insert_coupons.run(
-            self._connection,
+    def insert_coupons(self, coupons: Sequence[Coupon]) -> Write:
+        """Gives out coupons of locked campaigns."""
+        return queries.insert_coupons.write(
+            len(coupons),
             **_keys([row.key for row in coupons]),
             sequences=[row.sequence for row in coupons],
             states=[row.state for row in coupons],
@@ -104,10 +99,10 @@ class Store:
             issued_ats=[row.issued_at for row in coupons],
         )
 
-    async def update_coupons(self, coupons: Sequence[Coupon]) -> None:
-        """Save where locked coupons are."""
-        await queries.update_coupons.run(
-            self._connection,
+    def update_coupons(self, coupons: Sequence[Coupon]) -> Write:
+        """Saves where locked coupons are."""
+        return queries.update_coupons.write(
+            len(coupons),
             **_keys([row.key for row in coupons]),
             states=[row.state for row in coupons],
             order_ids=[row.order_id for row in coupons],

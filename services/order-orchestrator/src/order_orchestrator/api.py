@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from order_orchestrator.chunk import Sagas
     from order_orchestrator.domain import Saga
     from order_orchestrator.events import Event, Result
-    from shared.database import Connection, Pool
+    from shared.database import Connection, Pool, Write
     from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
 
@@ -218,14 +218,14 @@ class OperatorApi:
     async def _transition(self, order_id: str, event: Event) -> tuple[Result | None, Saga | None]:
         async def work(
             connection: Connection,
-        ) -> tuple[tuple[Result | None, Saga | None], Sequence[Outgoing | Committed]]:
+        ) -> tuple[tuple[Result | None, Saga | None], Sequence[Outgoing | Write | Committed]]:
             store = self._sagas.store(connection)
             chunk = await self._sagas.load(store, [order_id])
             saga = chunk.get(order_id)
             if saga is None:
                 return (None, None), ()
             result = chunk.apply(saga, event)
-            return (result, chunk.get(order_id)), await chunk.save(store)
+            return (result, chunk.get(order_id)), chunk.save(store)
 
         for attempt in range(1, TRIES):
             try:

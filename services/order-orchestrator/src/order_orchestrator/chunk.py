@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from order_orchestrator.events import Event, HistoryEntry, Result
     from order_orchestrator.store import SagaMemory
     from shared.contracts.base import Message
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 EVENTS: Final = "orders.events.v1"
 COMMAND_TOPICS: Final[Mapping[str, str]] = {
@@ -126,8 +126,8 @@ class SagaChunk:
             Outgoing(EVENTS, order_id, event, message_id(event), traceparent or "")
         )
 
-    async def save(self, store: Store) -> list[Outgoing | Committed]:
-        """Write what changed; return what is to be published, and what to do once committed."""
+    def save(self, store: Store) -> list[Outgoing | Write | Committed]:
+        """What changed, what is to be published, and what to do once that is committed."""
         changed = [
             (order_id, self._sagas[order_id])
             for order_id in sorted(self._sagas)
@@ -139,14 +139,15 @@ class SagaChunk:
             for order_id, saga in changed
             if order_id in self._loaded
         ]
+        saved: list[Outgoing | Write | Committed] = [*self._outgoing]
         if new:
-            await store.insert(new, self._histories)
+            saved.append(store.insert(new, self._histories))
         if updated:
-            await store.update(updated, self._histories)
-        if not changed:
-            return list(self._outgoing)
-        after = Committed(partial(self._committed, store.memory, [saga for _, saga in changed]))
-        return [*self._outgoing, after]
+            saved.append(store.update(updated, self._histories))
+        if changed:
+            after = partial(self._committed, store.memory, [saga for _, saga in changed])
+            saved.append(Committed(after))
+        return saved
 
     def _committed(self, memory: SagaMemory, changed: list[Saga]) -> None:
         memory.remember(changed)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from order_orchestrator.chunk import SagaChunk, Sagas
     from order_orchestrator.saga import Reply
     from order_orchestrator.store import Parked
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 UNKNOWN_ORDER = "unknown_order"
 
@@ -46,7 +46,7 @@ class OrderCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk, in their order."""
         store = self._sagas.store(connection)
         chunk = await self._sagas.load(store, map(_order_id, deliveries))
@@ -74,14 +74,12 @@ class OrderCommands:
             if refused is not None:
                 refusals.append(refused)
 
-        outgoing = await chunk.save(store)
-        if parked.waiting:
-            await store.park(parked.waiting)
-        return [*outgoing, *refusals, Committed(starts.commit)]
+        parking = [store.park(parked.waiting)] if parked.waiting else []
+        return [*chunk.save(store), *parking, *refusals, Committed(starts.commit)]
 
     async def refuse(
         self, connection: Connection, refusals: Sequence[Refusal]
-    ) -> Sequence[Outgoing | Committed]:
+    ) -> Sequence[Outgoing | Write | Committed]:
         """Answer what can't be obeyed; an unreadable new `PlaceOrder` is stored as rejected."""
         store = self._sagas.store(connection)
         unreadable = {
@@ -114,7 +112,7 @@ class OrderCommands:
             answer = command_refused(refusal)
             if answer is not None:
                 chunk.say(answer.key, answer, refusal.received.traceparent)
-        return await chunk.save(store)
+        return chunk.save(store)
 
     def _place(
         self,
@@ -147,7 +145,7 @@ class Replies:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Apply the replies of a chunk, in their order; the engine knows duplicates itself."""
         store = self._sagas.store(connection)
         chunk = await self._sagas.load(store, map(_order_id, deliveries))
@@ -166,12 +164,12 @@ class Replies:
                 IGNORED.labels(UNKNOWN_ORDER).inc()
                 continue
             chunk.apply(saga, cast("Reply", delivery.message), delivery.traceparent)
-        outgoing = await chunk.save(store)
+        saved = chunk.save(store)
         left = sum(
             waits_for_reply(before) and not waits_for_reply(cast("Saga", chunk.get(order_id)))
             for order_id, before in chunk.loaded.items()
         )
-        return [*outgoing, *refusals, Committed(partial(self._admission.replied, left))]
+        return [*saved, *refusals, Committed(partial(self._admission.replied, left))]
 
 
 class DeadLetters:
@@ -183,7 +181,7 @@ class DeadLetters:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Tell the sagas of a chunk of dead letters."""
         store = self._sagas.store(connection)
         chunk = await self._sagas.load(store, map(_order_id, deliveries))
@@ -199,7 +197,7 @@ class DeadLetters:
             why = f"{step.reason}, see {delivery.received.topic}"
             event = StepDeadLettered(step.command_id, why)
             chunk.apply(saga, event, delivery.traceparent)
-        return await chunk.save(store)
+        return chunk.save(store)
 
 
 class _Parking:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from order_orchestrator.chunk import Sagas
     from order_orchestrator.events import Event
     from order_orchestrator.store import Store
-    from shared.database import Connection
+    from shared.database import Connection, Write
     from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
 
 _log = get_logger(__name__)
 
-_Written = tuple[int, "Sequence[Outgoing | Committed]"]
+_Written = tuple[int, "Sequence[Outgoing | Write | Committed]"]
 
 
 class Pass:
@@ -63,7 +63,7 @@ class Pass:
         chunk = await self._sagas.load(store, order_ids)
         for saga in chunk.loaded.values():
             chunk.apply(saga, event)
-        return len(order_ids), await chunk.save(store)
+        return len(order_ids), chunk.save(store)
 
     async def _alone(self, order_id: str, event: Event) -> None:
         async def set_aside(connection: Connection) -> _Written:

@@ -16,7 +16,6 @@ from order_orchestrator.records import (
     progress_columns,
 )
 from shared.database import Queries
-from shared.pipeline import Conflict
 from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from order_orchestrator.events import HistoryEntry
     from shared.contracts.base import Message
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 _log = get_logger(__name__)
 queries = Queries("order_orchestrator", "sql/queries.sql")
@@ -130,14 +129,12 @@ class Store:
         rows = await queries.pending_sagas.rows(self._connection, sagas=limit)
         return [row["order_id"] for row in rows]
 
-    async def insert(self, sagas: Sequence[Saga], histories: Histories) -> None:
-        """Store new sagas, each with what happened to it.
-
-        Raises `Conflict` where another instance stored one of them first.
-        """
+    def insert(self, sagas: Sequence[Saga], histories: Histories) -> Write:
+        """Stores new sagas, each with what happened to it. Conflicts where another instance
+        stored one of them first."""
         placed = [placed_columns(saga) for saga in sagas]
-        inserted = await queries.insert_sagas.run(
-            self._connection,
+        return queries.insert_sagas.write(
+            len(sagas),
             user_ids=[row["user_id"] for row in placed],
             fingerprints=[row["fingerprint"] for row in placed],
             fingerprint_versions=[row["fingerprint_version"] for row in placed],
@@ -147,27 +144,22 @@ class Store:
             definition_versions=[row["definition_version"] for row in placed],
             **_changing(sagas, histories),
         )
-        if inserted != len(sagas):
-            raise Conflict("another instance stored an order of this chunk")
 
-    async def update(self, changed: Sequence[tuple[int, Saga]], histories: Histories) -> None:
-        """Store changed sagas with the versions that they were loaded with, and add to their
-        history what happened to them.
-
-        Raises `Conflict` where one has another version by now: a late writer loses.
-        """
-        updated = await queries.update_sagas.run(
-            self._connection,
+    def update(self, changed: Sequence[tuple[int, Saga]], histories: Histories) -> Write:
+        """Stores changed sagas with the versions that they were loaded with, and adds to their
+        history what happened to them. Conflicts where one has another version by now: a late
+        writer loses."""
+        return queries.update_sagas.write(
+            len(changed),
             old_versions=[old_version for old_version, _ in changed],
             **_changing([saga for _, saga in changed], histories),
         )
-        if updated != len(changed):
-            raise Conflict("another instance changed a saga of this chunk")
 
-    async def park(self, commands: Sequence[tuple[str, str, Message, str]]) -> None:
-        """Keep (order id, command id, command, traceparent) until the order comes."""
-        await queries.park_commands.run(
-            self._connection,
+    def park(self, commands: Sequence[tuple[str, str, Message, str]]) -> Write:
+        """Keeps (order id, command id, command, traceparent) until the order comes. One that is
+        kept already is left as it is."""
+        return queries.park_commands.write(
+            None,
             order_ids=[order_id for order_id, _, _, _ in commands],
             types=[command.type for _, _, command, _ in commands],
             command_ids=[command_id for _, command_id, _, _ in commands],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from order_orchestrator.chunk import Sagas
     from order_orchestrator.horizon import ReadHorizon
-    from shared.database import Connection, Pool
+    from shared.database import Connection, Pool, Write
     from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
 
@@ -68,7 +68,9 @@ class ParkedCommands:
             self._looked_at_s = started_s
         return Swept(handled, more=more)
 
-    async def _give(self, connection: Connection) -> tuple[int, Sequence[Outgoing | Committed]]:
+    async def _give(
+        self, connection: Connection
+    ) -> tuple[int, Sequence[Outgoing | Write | Committed]]:
         store = self._sagas.store(connection)
         since_s = self._keep_s
         if self._looked_at_s is not None:
@@ -86,7 +88,7 @@ class ParkedCommands:
         for row in expired:
             answer = refused_command(read_parked(row), unknown)
             chunk.say(row.order_id, answer, row.traceparent)
-        return len(taken) + len(expired), await chunk.save(store)
+        return len(taken) + len(expired), chunk.save(store)
 
 
 class Census:

@@ -236,7 +236,7 @@ async def test_an_operators_settlement_is_sound(replica: MakeReplica, answers: A
         store = one.sagas.store(connection)
         chunk = await one.sagas.load(store, ["o-1"])
         chunk.apply(chunk.loaded["o-1"], Settle("ann", SagaState.REJECTED, "units written off"))
-        return None, await chunk.save(store)
+        return None, chunk.save(store)
 
     await one.work.run(settle)
     saga = await one.saga("o-1")

@@ -24,12 +24,15 @@ from order_orchestrator.intake import Arrival, accept
 from order_orchestrator.store import SagaMemory, queries
 from shared.contracts.coupon import CouponRefusal
 from shared.contracts.order_parts import CouponDetail, LineDetail, OutcomeReason, PricedLine
+from shared.database import Write, write_all
 from shared.pipeline import Conflict
 from shared.testing.builders import place_order
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
+    from order_orchestrator.chunk import SagaChunk
     from order_orchestrator.domain import Saga
+    from order_orchestrator.store import Store
 
     from ..conftest import Answers  # noqa: TID252 - a conftest has no absolute name
     from .conftest import MakeReplica, Replica
@@ -78,13 +81,17 @@ def rich_saga() -> Saga:
     )
 
 
+def saved_by(chunk: SagaChunk, store: Store) -> list[Write]:
+    return [item for item in chunk.save(store) if isinstance(item, Write)]
+
+
 async def write_and_forget(one: Replica, saga: Saga) -> None:
     """In a transaction that leaves nothing behind, a saga is stored and read back."""
     async with one.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.insert([saga], {saga.order.order_id: ()})
+        await write_all(store._connection, [store.insert([saga], {saga.order.order_id: ()})])
         locked, _ = await store.lock_sagas([saga.order.order_id])
         assert locked == {saga.order.order_id: saga}
         await transaction.rollback()
@@ -104,8 +111,8 @@ async def test_an_updated_saga_is_read_back_too(replica: MakeReplica) -> None:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.insert([before], {"rich": ()})
-        await store.update([(before.version, after)], {"rich": ()})
+        await write_all(store._connection, [store.insert([before], {"rich": ()})])
+        await write_all(store._connection, [store.update([(before.version, after)], {"rich": ()})])
         assert (await store.lock_sagas(["rich"]))[0] == {"rich": after}
         await transaction.rollback()
 
@@ -115,7 +122,10 @@ async def test_an_order_that_another_instance_stored_is_a_conflict(replica: Make
     await one.run(place_order("o-1"))
     with pytest.raises(Conflict):
         async with one.transaction() as store:
-            await store.insert([new_saga("o-1"), new_saga("o-2")], {"o-1": (), "o-2": ()})
+            await write_all(
+                store._connection,
+                [store.insert([new_saga("o-1"), new_saga("o-2")], {"o-1": (), "o-2": ()})],
+            )
     assert await one.value("SELECT count(*) FROM saga") == 1
 
 
@@ -127,7 +137,7 @@ async def test_f19_compare_and_swap_the_late_writer_loses(replica: MakeReplica) 
     changed = [(saga.version, saga._replace(version=saga.version + 1)) for saga in sagas]
     with pytest.raises(Conflict):
         async with one.transaction() as store:
-            await store.update(changed, {"o-1": (), "o-2": ()})
+            await write_all(store._connection, [store.update(changed, {"o-1": (), "o-2": ()})])
     # neither was written: the transaction stands and falls as one
     assert (await one.saga("o-1")).version == sagas[0].version
     await one.execute("UPDATE saga SET version = version - 1 WHERE order_id = 'o-2'")
@@ -145,8 +155,11 @@ async def test_history_is_added_to(replica: MakeReplica) -> None:
         transaction = connection.transaction()
         await transaction.start()
         store = one.sagas.store(connection)
-        await store.insert([new_saga()], {"o-1": entries[:2]})
-        await store.update([(1, new_saga()._replace(version=4))], {"o-1": entries[2:]})
+        await write_all(store._connection, [store.insert([new_saga()], {"o-1": entries[:2]})])
+        await write_all(
+            store._connection,
+            [store.update([(1, new_saga()._replace(version=4))], {"o-1": entries[2:]})],
+        )
         rows = await queries.read_history.rows(connection, order_id="o-1")
         assert [HistoryEntry(*row) for row in rows] == entries
         await transaction.rollback()
@@ -223,7 +236,7 @@ class TestMemory:
             chunk = await one.sagas.load(store, ["o-1"])
             assert chunk.get("o-1") is before
             chunk.apply(chunk.loaded["o-1"], answers.done(reserve))
-            await chunk.save(store)
+            await write_all(store._connection, saved_by(chunk, store))
             await transaction.rollback()
         assert one.memory.get("o-1", 1, stuck=False) is before
         assert one.memory.get("o-1", 2, stuck=False) is None
@@ -237,7 +250,7 @@ class TestMemory:
         async with one.transaction() as store:
             chunk = await one.sagas.load(store, ["o-1"])
             chunk.apply(chunk.loaded["o-1"], answers.done(reserve))
-            await chunk.save(store)
+            await write_all(store._connection, saved_by(chunk, store))
         # committed, and its `Committed` never done, as where the reply to COMMIT is lost
         assert one.memory.get("o-1", 2, stuck=False) is None
         assert await one.run(answers.done(reserve)) == []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from payment.domain import Payment, SagaCommand, WalletRequest
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 REPLIES = "payment.replies.v1"
 EVENTS = "wallet.events.v1"
@@ -35,7 +35,7 @@ class SagaCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each; an order that is charged with other
         content than before gets no reply, since its payment may have happened."""
         store = Store(connection)
@@ -46,15 +46,14 @@ class SagaCommands:
         crash_points.reach("after_load")
 
         fold = Fold(payments, wallets, self._currency)
-        results: list[Outgoing | Refusal | Committed] = []
+        results: list[Outgoing | Write | Refusal | Committed] = []
         refused: list[str] = []
         for delivery, command in zip(deliveries, commands, strict=True):
             reply = fold.apply(command)
             if isinstance(reply, PaymentRefused) and not delivery.duplicate:
                 refused.append(reply.reason)
             results.append(delivery.decided(REPLIES, reply))
-        await _save(store, fold)
-        return [*results, Committed.count(REFUSALS, refused)]
+        return [*_saved(store, fold), *results, Committed.count(REFUSALS, refused)]
 
 
 class WalletRequests:
@@ -66,7 +65,7 @@ class WalletRequests:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Write | Refusal]:
         """Decide the requests of a chunk; an event for each, or a refusal."""
         store = Store(connection)
         requests = [cast("WalletRequest", delivery.message) for delivery in deliveries]
@@ -76,22 +75,23 @@ class WalletRequests:
             delivery.decided(EVENTS, fold.fulfil(request))
             for delivery, request in zip(deliveries, requests, strict=True)
         ]
-        await _save(store, fold)
-        return results
+        return [*_saved(store, fold), *results]
 
 
-async def _save(store: Store, fold: Fold) -> None:
-    """Write what the fold changed, table by table in the one order that all chunks keep."""
+def _saved(store: Store, fold: Fold) -> list[Write]:
+    """What the fold changed, table by table in the one order that all chunks keep."""
+    writes = []
     if new_payments := fold.new_payments:
-        await store.insert_payments(new_payments)
+        writes.append(store.insert_payments(new_payments))
     if changed_payments := fold.changed_payments:
-        await store.update_payments(changed_payments)
+        writes.append(store.update_payments(changed_payments))
     if new_wallets := fold.new_wallets:
-        await store.insert_wallets(new_wallets)
+        writes.append(store.insert_wallets(new_wallets))
     if changed_wallets := fold.changed_wallets:
-        await store.update_balances(changed_wallets)
+        writes.append(store.update_balances(changed_wallets))
     if fold.entries:
-        await store.insert_entries(fold.entries)
+        writes.append(store.insert_entries(fold.entries))
+    return writes
 
 
 def _touched(commands: Sequence[SagaCommand], payments: Sequence[Payment]) -> Collection[str]:

@@ -8,7 +8,6 @@ from payment.domain import Charge, Payment, PaymentState, Wallet
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import PaymentRefusal
 from shared.database import Queries
-from shared.pipeline import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from payment.domain import Entry
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 queries = Queries("payment", "sql/queries.sql")
 
@@ -38,11 +37,11 @@ class Store:
         rows = await queries.lock_wallets.rows(self._connection, user_ids=sorted(user_ids))
         return [Wallet(user_id, currency, balance) for user_id, currency, balance in rows]
 
-    async def insert_payments(self, payments: Sequence[Payment]) -> None:
-        """Save decisions; raises `Conflict` where another instance decided one of the orders."""
+    def insert_payments(self, payments: Sequence[Payment]) -> Write:
+        """Saves decisions. Conflicts where another instance decided one of the orders."""
         charges = [row.charge for row in payments]
-        inserted = await queries.insert_payments.run(
-            self._connection,
+        return queries.insert_payments.write(
+            len(payments),
             order_ids=[row.order_id for row in payments],
             states=[row.state for row in payments],
             user_ids=[charge and charge.user_id for charge in charges],
@@ -56,41 +55,37 @@ class Store:
             fingerprint_versions=[charge and charge.fingerprint_version for charge in charges],
             fingerprints=[charge and charge.fingerprint for charge in charges],
         )
-        if inserted != len(payments):
-            raise Conflict("another instance decided an order of this chunk")
 
-    async def update_payments(self, payments: Sequence[Payment]) -> None:
-        """Save what became of locked payments."""
-        await queries.update_payments.run(
-            self._connection,
+    def update_payments(self, payments: Sequence[Payment]) -> Write:
+        """Saves what became of locked payments."""
+        return queries.update_payments.write(
+            len(payments),
             order_ids=[row.order_id for row in payments],
             states=[row.state for row in payments],
             refundeds=[row.refunded for row in payments],
         )
 
-    async def insert_wallets(self, wallets: Sequence[Wallet]) -> None:
-        """Save new wallets; raises `Conflict` where another instance opened one of them."""
-        inserted = await queries.insert_wallets.run(
-            self._connection,
+    def insert_wallets(self, wallets: Sequence[Wallet]) -> Write:
+        """Saves new wallets. Conflicts where another instance opened one of them."""
+        return queries.insert_wallets.write(
+            len(wallets),
             user_ids=[row.user_id for row in wallets],
             currencies=[row.currency for row in wallets],
             balances=[row.balance for row in wallets],
         )
-        if inserted != len(wallets):
-            raise Conflict("another instance opened a wallet of this chunk")
 
-    async def update_balances(self, wallets: Sequence[Wallet]) -> None:
-        """Save the balances of locked wallets."""
-        await queries.update_balances.run(
-            self._connection,
+    def update_balances(self, wallets: Sequence[Wallet]) -> Write:
+        """Saves the balances of locked wallets."""
+        return queries.update_balances.write(
+            len(wallets),
             user_ids=[row.user_id for row in wallets],
             balances=[row.balance for row in wallets],
         )
 
-    async def insert_entries(self, entries: Sequence[Entry]) -> None:
-        """Write entries of the ledger."""
-        await queries.insert_entries.run(
-            self._connection,
+    def insert_entries(self, entries: Sequence[Entry]) -> Write:
+        """Writes entries of the ledger."""
+        return queries.insert_entries.write(
+            len(entries),
             transaction_ids=[row.transaction_id for row in entries],
             accounts=[row.account for row in entries],
             amounts=[row.amount for row in entries],

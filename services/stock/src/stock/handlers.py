@@ -15,7 +15,7 @@ from stock.store import Store
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from shared.database import Connection
+    from shared.database import Connection, Write
     from stock.catalogue import AdminCommand
     from stock.domain import Product, Reservation, SagaCommand, SagaReply
 
@@ -41,7 +41,7 @@ class SagaCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each."""
         store = Store(connection)
         commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
@@ -64,13 +64,13 @@ class SagaCommands:
         elif locks_first:
             self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
 
-        await _save(store, fold)
         refused = [
             reply.reason
             for delivery, reply in zip(deliveries, replies, strict=True)
             if isinstance(reply, StockRefused) and not delivery.duplicate
         ]
         return [
+            *_saved(store, fold),
             *(
                 delivery.answer(REPLIES, reply)
                 for delivery, reply in zip(deliveries, replies, strict=True)
@@ -97,36 +97,37 @@ class AdminCommands:
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal]:
+    ) -> Sequence[Outgoing | Write | Refusal]:
         """Decide the commands of a chunk; an event for each, or a refusal."""
         store = Store(connection)
         commands = [cast("AdminCommand", delivery.message) for delivery in deliveries]
         products = await store.lock_products(sorted({command.product_id for command in commands}))
         fold = CatalogueFold(products, self._currency)
-        results = [
+        results: list[Outgoing | Write | Refusal] = [
             delivery.decided(EVENTS, fold.apply(command))
             for delivery, command in zip(deliveries, commands, strict=True)
         ]
         if new := fold.new_products:
-            await store.insert_products(new)
+            results.append(store.insert_products(new))
         if changed := fold.changed_products:
-            await store.update_counters(changed)
-            await store.update_catalogue(changed)
+            results.append(store.update_products(changed))
         if fold.movements:
-            await store.insert_movements(fold.movements)
+            results.append(store.insert_movements(fold.movements))
         return results
 
 
-async def _save(store: Store, fold: Fold) -> None:
-    """Write what the fold changed, table by table in the one order that all chunks keep."""
+def _saved(store: Store, fold: Fold) -> list[Write]:
+    """What the fold changed, table by table in the one order that all chunks keep."""
+    writes = []
     if new := fold.new_reservations:
-        await store.insert_reservations(new)
+        writes.append(store.insert_reservations(new))
     if changed := fold.changed_reservations:
-        await store.update_reservations(changed)
+        writes.append(store.update_reservations(changed))
     if moved := fold.changed_products:
-        await store.update_counters(moved)
+        writes.append(store.update_counters(moved))
     if fold.movements:
-        await store.insert_movements(fold.movements)
+        writes.append(store.insert_movements(fold.movements))
+    return writes
 
 
 def _touched(

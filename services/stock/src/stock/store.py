@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from shared.contracts.order_parts import LineDetail, PricedLine
 from shared.contracts.stock import StockRefusal, StockStrategy, WhenRedisDown
 from shared.database import Queries
-from shared.pipeline import Conflict
 from stock.domain import Product, Reservation, ReservationState
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.database import Connection
+    from shared.database import Connection, Write
     from stock.domain import Movement
 
 queries = Queries("stock", "sql/queries.sql")
@@ -46,53 +45,51 @@ class Store:
         rows = await queries.lock_products.rows(self._connection, product_ids=list(product_ids))
         return [_product(row) for row in rows]
 
-    async def insert_reservations(self, reservations: Sequence[Reservation]) -> None:
-        """Save decisions; raises `Conflict` where another instance decided one of the orders."""
-        inserted = await queries.insert_reservations.run(
-            self._connection,
+    def insert_reservations(self, reservations: Sequence[Reservation]) -> Write:
+        """Saves decisions. Conflicts where another instance decided one of the orders."""
+        return queries.insert_reservations.write(
+            len(reservations),
             order_ids=[row.order_id for row in reservations],
             states=[row.state for row in reservations],
             lines=[_lines_json(row) for row in reservations],
             refusals=[_refusal_json(row) for row in reservations],
         )
-        if inserted != len(reservations):
-            raise Conflict("another instance decided an order of this chunk")
 
-    async def update_reservations(self, reservations: Sequence[Reservation]) -> None:
-        """Save the states of locked reservations."""
-        await queries.update_reservations.run(
-            self._connection,
+    def update_reservations(self, reservations: Sequence[Reservation]) -> Write:
+        """Saves the states of locked reservations."""
+        return queries.update_reservations.write(
+            len(reservations),
             order_ids=[row.order_id for row in reservations],
             states=[row.state for row in reservations],
         )
 
-    async def insert_products(self, products: Sequence[Product]) -> None:
-        """Save new products; raises `Conflict` where another instance put one of them."""
-        inserted = await queries.insert_products.run(
-            self._connection,
+    def insert_products(self, products: Sequence[Product]) -> Write:
+        """Saves new products. Conflicts where another instance put one of them."""
+        return queries.insert_products.write(
+            len(products),
             **_catalogue(products),
             currencies=[row.currency for row in products],
             **_counters(products),
         )
-        if inserted != len(products):
-            raise Conflict("another instance put a product of this chunk")
 
-    async def update_counters(self, products: Sequence[Product]) -> None:
-        """Save the counters of locked products."""
-        await queries.update_counters.run(
-            self._connection,
+    def update_counters(self, products: Sequence[Product]) -> Write:
+        """Saves the counters of locked products."""
+        return queries.update_counters.write(
+            len(products),
             product_ids=[row.product_id for row in products],
             **_counters(products),
         )
 
-    async def update_catalogue(self, products: Sequence[Product]) -> None:
-        """Save what an operator said of locked products."""
-        await queries.update_catalogue.run(self._connection, **_catalogue(products))
+    def update_products(self, products: Sequence[Product]) -> Write:
+        """Saves locked products whole: what an operator said of them, and their counters."""
+        return queries.update_products.write(
+            len(products), **_catalogue(products), **_counters(products)
+        )
 
-    async def insert_movements(self, movements: Sequence[Movement]) -> None:
-        """Write entries of the ledger."""
-        await queries.insert_movements.run(
-            self._connection,
+    def insert_movements(self, movements: Sequence[Movement]) -> Write:
+        """Writes entries of the ledger."""
+        return queries.insert_movements.write(
+            len(movements),
             command_ids=[row.command_id for row in movements],
             product_ids=[row.product_id for row in movements],
             kinds=[row.kind for row in movements],

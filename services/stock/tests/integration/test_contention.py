@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.contracts.stock import StockRefusal, StockRefused, StockReleased, StockReserved
+from shared.pipeline import outbox
 from shared.telemetry import metrics
 from shared.testing.builders import (
     adjust_stock,
@@ -196,15 +197,16 @@ async def test_f15_of_a_do_and_its_undo_one_decides_and_the_units_follow(
     await replica(9).run(put_product("P001", quantity=5))
     do, undo = reserve_stock("o-1", items={"P001": 2}), release_stock("o-1")
     gate = Gate("the first has written")
-    insert = Store.insert_reservations
+    write = outbox.write_all
 
-    async def insert_and_stop(self: Store, reservations: Any) -> None:
-        await insert(self, reservations)
+    async def write_and_stop(*arguments: Any) -> Any:
+        written = await write(*arguments)
         task = asyncio.current_task()
         if task is not None and task.get_name() == "gated":
             await gate.stop()
+        return written
 
-    monkeypatch.setattr(Store, "insert_reservations", insert_and_stop)
+    monkeypatch.setattr(outbox, "write_all", write_and_stop)
     commands = (do, undo) if first == "do" else (undo, do)
     conflicts = metrics.RETRIES.labels("stock", "conflict")._value.get()
     ahead = asyncio.create_task(replica(0).run(commands[0]), name="gated")

@@ -2,5 +2,6 @@
 
 from shared.database.pool import Connection, Pool, connect_pool
 from shared.database.queries import Queries, Statement
+from shared.database.writes import Write, write_all
 
-__all__ = ["Connection", "Pool", "Queries", "Statement", "connect_pool"]
+__all__ = ["Connection", "Pool", "Queries", "Statement", "Write", "connect_pool", "write_all"]

@@ -59,6 +59,8 @@ def cause(error: BaseException) -> str:
     """A short word for a metric's label: closed, without ids."""
     if isinstance(error, Conflict):
         return "conflict"
+    if is_constraint(error):
+        return "constraint"
     if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
         return "deadlock"
     if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError):

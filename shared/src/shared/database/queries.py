@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import aiosql
 from aiosql.adapters.asyncpg import AsyncPGAdapter
 
+from shared.database.writes import Write
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,6 +30,10 @@ class Statement:
     name: str
     sql: str
     parameters: tuple[str, ...]
+
+    def write(self, rows: int | None, **parameters: Any) -> Write:
+        """This statement as one of several that are run together; it is to touch `rows` rows."""
+        return Write(self, parameters, rows)
 
     async def rows(self, connection: Connection, **parameters: Any) -> list[asyncpg.Record]:
         """Run it and return its rows."""

@@ -1,7 +1,7 @@
 """A chunk of messages becomes effects exactly once.
 
     Kafka ─▶ read each ─▶ ┌──────────── one transaction ─────────────┐ ─▶ relay ─▶ Kafka
-             message      │ inbox · load · fold · save · outbox       │      │
+             message      │ inbox · load · fold · save and outbox     │      │
                 │         └───────────────────────────────────────────┘      └─▶ mark the chunk
                 ▼                              │
            dead letter                         └─▶ offsets, beside the next chunk

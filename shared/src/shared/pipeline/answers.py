@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shared.contracts.base import MAX_NOTE_CHARS, is_id, message_id
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.contracts.topics import TOPICS
-from shared.database import Connection, Queries
+from shared.database import Connection, Queries, Write
 from shared.pipeline.inbox import REUSED
 from shared.pipeline.messages import Delivery, Outgoing
 from shared.pipeline.outbox import Row
@@ -26,10 +26,8 @@ MAX_COMMAND_CHARS = 24
 """Of a type that nobody knows: the answer's event id holds it beside a key and a place."""
 
 
-async def keep(
-    connection: Connection, deliveries: Sequence[Delivery], answers: Sequence[Row]
-) -> None:
-    """Keep each request's answers: those that carry its command id."""
+def keep(deliveries: Sequence[Delivery], answers: Sequence[Row]) -> list[Write]:
+    """How each request's answers are kept: those that carry its command id."""
     by_command: dict[str, list[list[str]]] = {}
     for row in answers:
         value = (row.value or b"").decode()
@@ -44,13 +42,16 @@ async def keep(
             if not delivery.duplicate and delivery.message_id in by_command
         }
     )
-    if kept:
-        await _queries.keep_answers.run(
-            connection,
+    if not kept:
+        return []
+    return [
+        _queries.keep_answers.write(
+            len(kept),
             types=[type_ for type_, _ in kept],
             ids=[id_ for _, id_ in kept],
             answers=[json.dumps(by_command[id_]) for _, id_ in kept],
         )
+    ]
 
 
 async def of_duplicates(

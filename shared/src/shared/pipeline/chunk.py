@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared import backoff, crash_points
-from shared.database import faults
+from shared.database import Write, faults
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import answers, inbox, outbox
 from shared.pipeline.dead_letters import dead_letter
@@ -67,10 +67,16 @@ class ChunkRunner:
             await self.run(deliveries, ())
             deliveries = ()
         attempt = 0
+        reloaded = False
         while True:
             try:
                 written = await self._transact(deliveries, refusals, answers_refusals)
             except Exception as error:  # noqa: BLE001 - told apart below; nothing is swallowed
+                if faults.is_constraint(error) and not reloaded:
+                    # What broke it may be another instance's row that is there to be loaded now.
+                    reloaded = True
+                    metrics.RETRIES.labels(self._route.group, faults.cause(error)).inc()
+                    continue
                 if faults.is_message_fault(error):
                     if refusals:
                         await self._isolate_refusal(refusals, error, answers_refusals)
@@ -93,7 +99,8 @@ class ChunkRunner:
         ):
             refused = list(refusals)
             rows: list[outbox.Row] = []
-            results: Sequence[Outgoing | Refusal | Committed] = ()
+            results: Sequence[Outgoing | Write | Refusal | Committed] = ()
+            effects: list[Write] = []
             duplicates = 0
             if deliveries:
                 handled, reused = await inbox.remember(connection, deliveries)
@@ -110,16 +117,18 @@ class ChunkRunner:
                     if route.keeps_answers:
                         turned_down = _with_copies(known, turned_down)
                     refused.extend(turned_down)
+                effects = [item for item in results if isinstance(item, Write)]
                 if route.keeps_answers:
-                    await answers.keep(connection, handled, answered)
+                    effects.extend(answers.keep(handled, answered))
                 rows.extend(answered)
             if refused and route.refused is not None and answers_refusals:
                 spoken = await route.refused(connection, refused)
                 rows.extend(outbox.Row.of(item) for item in spoken if isinstance(item, Outgoing))
+                effects.extend(item for item in spoken if isinstance(item, Write))
                 results = [*results, *spoken]
             rows.extend(dead_letter(route.group, refusal) for refusal in refused)
             chunks = await outbox.write_outbox(
-                connection, rows, owner=self._relay.owner, lease_s=self._lease_s
+                connection, rows, effects, owner=self._relay.owner, lease_s=self._lease_s
             )
             crash_points.reach("before_commit")
         committed = [item for item in results if isinstance(item, Committed)]
@@ -179,21 +188,6 @@ class ChunkRunner:
             await self.run(deliveries[middle:], ())
             return
         delivery = deliveries[0]
-        attempts = 1
-        if faults.is_constraint(error):
-            # What broke it may have been another's row that is there to be loaded by now.
-            attempts = 2
-            try:
-                written = await self._transact(deliveries, (), answers_refusals=True)
-            except Exception as again:  # noqa: BLE001 - told apart below
-                if not faults.is_message_fault(again):
-                    await self._wait(again, 1)
-                    await self.run(deliveries, ())
-                    return
-                error = again
-            else:
-                self._settle(deliveries, written)
-                return
         self._log_fault("message_dead_lettered", delivery.received, error)
         refusal = Refusal(
             delivery.received,
@@ -201,7 +195,7 @@ class ChunkRunner:
             f"handling {delivery.message.type} failed with {type(error).__name__}; this is a bug"
             " or bad stored data. The log has the trace; replay it once that is mended.",
             delivery.message,
-            attempts=attempts,
+            attempts=2 if faults.is_constraint(error) else 1,
         )
         await self.run((), [refusal])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shared.contracts.base import Message
     from shared.contracts.reading import Reader, Unreadable
-    from shared.database import Connection
+    from shared.database import Connection, Write
 
 
 class Received(NamedTuple):
@@ -111,8 +111,9 @@ class Handler(Protocol):
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Refusal | Committed]:
-        """Load, fold and save; return what is to be published, and what can't be obeyed.
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
+        """Load and fold; return what is to be saved, what is to be published, and what can't be
+        obeyed.
 
         Raises `Conflict` when the chunk must be run again from the start, and whatever the fold
         raises on a message that it can't bear.
@@ -124,7 +125,7 @@ class RefusalHandler(Protocol):
 
     async def __call__(
         self, connection: Connection, refusals: Sequence[Refusal]
-    ) -> Sequence[Outgoing | Committed]:
+    ) -> Sequence[Outgoing | Write | Committed]:
         """Return the answers, for example a `CommandRefused` for each that names its command."""
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from shared.contracts.topics import TOPICS
-from shared.database import Connection, Queries
+from shared.database import Connection, Queries, Write, write_all
 from shared.kafka.publisher import Record
 
 if TYPE_CHECKING:
@@ -84,22 +84,29 @@ class Chunk:
 
 
 async def write_outbox(
-    connection: Connection, rows: Iterable[Row], *, owner: str, lease_s: float
+    connection: Connection,
+    rows: Iterable[Row],
+    effects: Sequence[Write] = (),
+    *,
+    owner: str,
+    lease_s: float,
 ) -> list[Chunk]:
-    """Write `rows`, inside the transaction of their effects: a chunk for internal ones, a chunk
-    for public ones, both in the given order."""
+    """Write `rows` and their `effects`, the last of a transaction: a chunk for internal messages,
+    a chunk for public ones, both in the given order. Raises `Conflict`."""
     parts: dict[bool, list[Row]] = {}
     for row in rows:
         parts.setdefault(row.topic in PUBLIC_TOPICS, []).append(row)
     if not parts:
+        await write_all(connection, effects)
         return []
-    written = await _queries.write_outbox.rows(
-        connection,
+    insert = _queries.write_outbox.write(
+        len(parts),
         owner=owner,
         lease_s=lease_s,
         public=list(parts),
         messages=[_to_json(part) for part in parts.values()],
     )
+    written = await write_all(connection, effects, insert)
     return [Chunk(row["chunk_id"], row["created_at"], parts[row["public"]]) for row in written]
 
 

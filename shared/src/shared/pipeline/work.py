@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from shared import crash_points
+from shared.database import Write
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import outbox
 from shared.pipeline.messages import Committed, Outgoing
@@ -31,7 +32,10 @@ class Work:
         self._lease_s = lease_s
 
     async def run(
-        self, do: Callable[[Connection], Awaitable[tuple[_Result, Sequence[Outgoing | Committed]]]]
+        self,
+        do: Callable[
+            [Connection], Awaitable[tuple[_Result, Sequence[Outgoing | Write | Committed]]]
+        ],
     ) -> _Result:
         """Do it once; what it raises undoes it. Returns its result, after the commit."""
         async with (
@@ -42,6 +46,7 @@ class Work:
             chunks = await outbox.write_outbox(
                 connection,
                 [outbox.Row.of(item) for item in outgoing if isinstance(item, Outgoing)],
+                [item for item in outgoing if isinstance(item, Write)],
                 owner=self._relay.owner,
                 lease_s=self._lease_s,
             )

@@ -58,14 +58,18 @@ FROM unnest(:product_ids::text[], :availables::bigint[], :reserveds::bigint[], :
      AS row (product_id, available, reserved, sold, received, version)
 WHERE product.product_id = row.product_id;
 
--- name: update_catalogue!
--- What an operator says of products, beside their counters.
+-- name: update_products!
+-- Locked products as a whole: what an operator says of them, and their counters.
 UPDATE product
 SET name = row.name, price = row.price, strategy = row.strategy,
-    when_redis_down = row.when_redis_down, max_per_order = row.max_per_order
+    when_redis_down = row.when_redis_down, max_per_order = row.max_per_order,
+    available = row.available, reserved = row.reserved, sold = row.sold,
+    received = row.received, version = row.version
 FROM unnest(:product_ids::text[], :names::text[], :prices::bigint[], :strategies::text[],
-            :when_redis_downs::text[], :max_per_orders::integer[])
-     AS row (product_id, name, price, strategy, when_redis_down, max_per_order)
+            :when_redis_downs::text[], :max_per_orders::integer[], :availables::bigint[],
+            :reserveds::bigint[], :solds::bigint[], :receiveds::bigint[], :versions::bigint[])
+     AS row (product_id, name, price, strategy, when_redis_down, max_per_order, available,
+             reserved, sold, received, version)
 WHERE product.product_id = row.product_id;
 
 -- name: insert_movements!
