@@ -51,9 +51,7 @@ class OrderCommands:
         store = self._sagas.store(connection)
         chunk = await self._sagas.load(store, map(_order_id, deliveries))
         placed = {
-            _order_id(delivery)
-            for delivery in deliveries
-            if isinstance(delivery.message, PlaceOrder)
+            _order_id(delivery) for delivery in deliveries if type(delivery.message) is PlaceOrder
         } - (chunk.loaded.keys() | store.unreadable)
         parked = _Parking(await store.unpark(placed) if placed else [])
         starts = self._admission.begin()

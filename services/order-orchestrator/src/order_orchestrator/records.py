@@ -8,6 +8,7 @@ added has a default here, a key that is unknown is left alone. What still can't 
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from order_orchestrator.domain import (
@@ -93,14 +94,7 @@ def placed_columns(saga: Saga) -> Record:
 
 def progress_columns(saga: Saga) -> Record:
     """The columns that a transition may change."""
-    progress: Record = {
-        "v": RECORD_VERSION,
-        "steps": {
-            name: status.value
-            for name, status in zip(_NAMES, saga.steps, strict=True)
-            if status is not StepStatus.NOT_STARTED
-        },
-    }
+    progress: Record = {"v": RECORD_VERSION, "steps": _steps_to(saga.steps)}
     if saga.payment is not saga.order.payment:
         progress["payment"] = _payment_to(saga.payment)
     if saga.price is not None:
@@ -215,6 +209,15 @@ def _order(record: Mapping[str, Any], placed: Mapping[str, Any]) -> Order:
         traceparent=record.get("traceparent"),
         accepted_at=record["accepted_at"],
     )
+
+
+@lru_cache(maxsize=4_096)
+def _steps_to(steps: tuple[StepStatus, ...]) -> Mapping[str, str]:
+    return {
+        name: status.value
+        for name, status in zip(_NAMES, steps, strict=True)
+        if status is not StepStatus.NOT_STARTED
+    }
 
 
 def _steps(written: Mapping[str, str]) -> tuple[StepStatus, ...]:

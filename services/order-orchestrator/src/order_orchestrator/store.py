@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 queries = Queries("order_orchestrator", "sql/queries.sql")
 
+_PLAIN = (
+    "state", "version", "timer_at", "stuck_since", "stuck_why", "told_version", "told_at",
+)  # fmt: skip
+
 Histories: TypeAlias = "Mapping[str, Sequence[HistoryEntry]]"
 """What happened to sagas since they were stored last, oldest first, by order id."""
 
@@ -200,15 +204,9 @@ def read_saga(row: asyncpg.Record) -> Saga:
 def _changing(sagas: Sequence[Saga], histories: Histories) -> dict[str, list[Any]]:
     """The columns of new and changed sagas alike."""
     rows = [progress_columns(saga) for saga in sagas]
-    return {
+    columns = {f"{name}s": [row[name] for row in rows] for name in _PLAIN}
+    return columns | {
         "order_ids": [saga.order.order_id for saga in sagas],
-        "states": [row["state"] for row in rows],
-        "versions": [row["version"] for row in rows],
-        "timer_ats": [row["timer_at"] for row in rows],
-        "stuck_sinces": [row["stuck_since"] for row in rows],
-        "stuck_whys": [row["stuck_why"] for row in rows],
-        "told_versions": [row["told_version"] for row in rows],
-        "told_ats": [row["told_at"] for row in rows],
         "progresses": [_json(row["progress"]) for row in rows],
         "waitings": [waits_for_reply(saga) for saga in sagas],
         "histories": [_lines(histories[saga.order.order_id]) for saga in sagas],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asyncpg import UniqueViolationError
+
 from shared.database import Connection, Queries
+from shared.database.faults import Conflict
 from shared.pipeline.messages import Delivery, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _queries = Queries("shared", "database/sql/pipeline.sql")
 
@@ -23,28 +26,26 @@ async def remember(
 
     Returns the deliveries to handle, in their order, with `duplicate` set where (type, id) was
     known with the same fingerprint; and a refusal for each that brings other content under a
-    known id. Blocks while another instance's transaction holds one of the ids.
+    known id. Blocks while another instance's transaction holds one of the ids, and raises
+    `Conflict` once that is committed.
     """
     first: dict[tuple[str, str], bytes] = {}
     for delivery in deliveries:
         first.setdefault((delivery.message.type, delivery.message_id), delivery.fingerprint)
     keys = sorted(first)
-    inserted = await _queries.remember_messages.rows(
-        connection,
-        types=[key[0] for key in keys],
-        ids=[key[1] for key in keys],
-        fingerprints=[first[key] for key in keys],
-    )
-    new = {(row["message_type"], row["message_id"]) for row in inserted}
-    if len(new) == len(deliveries):
+    try:
+        known = await _queries.remember_messages.rows(
+            connection,
+            types=[key[0] for key in keys],
+            ids=[key[1] for key in keys],
+            fingerprints=[first[key] for key in keys],
+        )
+    except UniqueViolationError as error:
+        raise Conflict("another instance took a message of this chunk") from error
+    if not known and len(first) == len(deliveries):
         return list(deliveries), []
-    known = [key for key in keys if key not in new]
-    if known:
-        for row in await _queries.known_fingerprints.rows(
-            connection, types=[key[0] for key in known], ids=[key[1] for key in known]
-        ):
-            first[row["message_type"], row["message_id"]] = row["fingerprint"]
-    return _judge(deliveries, first, new)
+    first.update({(type_, id_): fingerprint for type_, id_, fingerprint in known})
+    return _judge(deliveries, first, first.keys() - {(type_, id_) for type_, id_, _ in known})
 
 
 async def forget(connection: Connection, deliveries: Sequence[Delivery]) -> None:
@@ -58,8 +59,9 @@ async def forget(connection: Connection, deliveries: Sequence[Delivery]) -> None
 def _judge(
     deliveries: Sequence[Delivery],
     fingerprints: dict[tuple[str, str], bytes],
-    new: set[tuple[str, str]],
+    new: Iterable[tuple[str, str]],
 ) -> tuple[list[Delivery], list[Refusal]]:
+    new = set(new)
     handled: list[Delivery] = []
     reused: list[Refusal] = []
     for delivery in deliveries:

@@ -119,12 +119,12 @@ LIMIT :orders::integer;
 -- name: expire_parked
 -- Commands whose order never came.
 DELETE FROM parked_command
-WHERE (order_id, command_type, command_id) IN (
-    SELECT order_id, command_type, command_id FROM parked_command
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM parked_command
     WHERE parked_at < clock_timestamp() - :keep_s::float8 * interval '1 second'
     ORDER BY parked_at
     LIMIT :commands::integer
-    FOR UPDATE SKIP LOCKED)
+    FOR UPDATE SKIP LOCKED))
 RETURNING order_id, command_type, command_id, body, traceparent;
 
 -- name: count_states

@@ -1,15 +1,17 @@
 -- name: remember_messages
--- Insert the ids of a chunk, sorted by the caller; what comes back is new, the rest was known.
-INSERT INTO inbox (message_type, message_id, fingerprint)
-SELECT * FROM unnest(:types::text[], :ids::text[], :fingerprints::bytea[])
-ON CONFLICT DO NOTHING
-RETURNING message_type, message_id;
-
--- name: known_fingerprints
--- The fingerprints under which known ids were first seen.
-SELECT message_type, message_id, fingerprint
-FROM inbox
-WHERE (message_type, message_id) IN (SELECT * FROM unnest(:types::text[], :ids::text[]));
+-- The ids of a chunk go in, in the given order; those that are known come back, with the fingerprint
+-- under which they were first seen. A look before the insert is cheaper than ON CONFLICT: what
+-- comes between the two is a broken key, and the caller starts over.
+WITH looked AS MATERIALIZED (
+    SELECT row.message_type, row.message_id, row.fingerprint, inbox.fingerprint AS known
+    FROM unnest(:types::text[], :ids::text[], :fingerprints::bytea[])
+         AS row (message_type, message_id, fingerprint)
+    LEFT JOIN inbox ON inbox.message_id = row.message_id AND inbox.message_type = row.message_type
+), remembered AS (
+    INSERT INTO inbox (message_type, message_id, fingerprint)
+    SELECT message_type, message_id, fingerprint FROM looked WHERE known IS NULL
+)
+SELECT message_type, message_id, known FROM looked WHERE known IS NOT NULL;
 
 -- name: forget_messages!
 -- A refused command has no effect, so its id stays free for a corrected or replayed one.
@@ -49,9 +51,11 @@ WHERE chunk_id = ANY (:chunk_ids::bigint[]) AND public AND published_at IS NULL;
 -- name: claim_unpublished
 -- Chunks that a crash left: this instance's own once they are older than the grace that its relay
 -- needs, others' after their lease. The claim is a new lease, so two sweepers never share one.
+-- An array and no IN, here and below: a plan may run the subquery of an IN more than once, and the
+-- limit with it.
 UPDATE outbox SET owner = :owner::text,
        lease_until = now() + :lease_s::float8 * interval '1 second'
-WHERE chunk_id IN (
+WHERE chunk_id = ANY (ARRAY(
     SELECT chunk_id FROM outbox
     WHERE published_at IS NULL
       AND chunk_id <> ALL (:in_memory::bigint[])
@@ -60,18 +64,18 @@ WHERE chunk_id IN (
                AND created_at < now() - :own_grace_s::float8 * interval '1 second'))
     ORDER BY chunk_id
     LIMIT :chunks::integer
-    FOR UPDATE SKIP LOCKED)
+    FOR UPDATE SKIP LOCKED))
 RETURNING chunk_id, created_at, messages;
 
 -- name: delete_published!
 -- Public chunks that were kept long enough, a bounded number at a time.
 DELETE FROM outbox
-WHERE chunk_id IN (
+WHERE chunk_id = ANY (ARRAY(
     SELECT chunk_id FROM outbox
     WHERE published_at < now() - :keep_s::float8 * interval '1 second'
     ORDER BY published_at
     LIMIT :chunks::integer
-    FOR UPDATE SKIP LOCKED);
+    FOR UPDATE SKIP LOCKED));
 
 -- name: outbox_backlog
 -- What waits to be published, and since when, in seconds.
@@ -83,10 +87,10 @@ FROM (SELECT created_at FROM outbox WHERE published_at IS NULL
 -- name: forget_old_messages!
 -- Inbox rows older than anything that could come again, a bounded number at a time.
 DELETE FROM inbox
-WHERE ctid IN (SELECT ctid FROM inbox
-               WHERE received_at < now() - :keep_s::float8 * interval '1 second'
-                 AND answers IS NULL
-               LIMIT :rows::integer);
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM inbox
+    WHERE received_at < now() - :keep_s::float8 * interval '1 second' AND answers IS NULL
+    LIMIT :rows::integer));
 
 -- name: raise_lease_token!
 -- Tell the holder, whoever it is, that somebody acted without the lease.

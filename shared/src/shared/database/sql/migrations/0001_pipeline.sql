@@ -9,7 +9,7 @@ CREATE TABLE inbox (
     received_at  timestamptz NOT NULL DEFAULT now(),
     -- what a request was answered, to say it again: such rows are kept for good
     answers      jsonb,
-    PRIMARY KEY (message_type, message_id)
+    PRIMARY KEY (message_id, message_type)
 );
 -- The janitor deletes by age in ranges; a BRIN index costs the insert nothing.
 CREATE INDEX inbox_received_at ON inbox USING brin (received_at);
