@@ -13,7 +13,7 @@ TESTS ?=
 PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
 LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
 
-.PHONY: help setup up down wipe env status test lint demo bench lock format kafka-pin
+.PHONY: help setup up down wipe env status test chaos lint demo bench lock format kafka-pin
 
 help:  ## show this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,10 @@ lint: $(STAMP)  ## check style, types, layers and contracts; every check runs, w
 	check $(PYTHON) -m shared.contracts.generate --check; \
 	check $(PYTHON) -m shared.contracts.compatibility; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+
+chaos: $(STAMP)  ## run the long forms of the tests: 2,000 orders, every part killed twice
+	@$(PYTHON) -m local_stack check
+	@$(PYTHON) -m pytest -m slow $(TESTS)
 
 demo: $(STAMP)  ## run the example orders through the whole system and show what became of them
 	@$(PYTHON) -m local_stack.demo
