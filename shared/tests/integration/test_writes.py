@@ -85,3 +85,15 @@ async def test_an_error_of_one_is_the_error_of_all(connection: Connection) -> No
             ],
         )
     assert await amounts(connection) == {}
+
+
+async def test_they_run_in_their_order_and_the_last_is_last(connection: Connection) -> None:
+    """Rows are locked in the order of the parts, and two instances must agree on it."""
+    await connection.execute(
+        "CREATE TEMP SEQUENCE turn; ALTER TABLE told ADD COLUMN at int DEFAULT nextval('turn')"
+    )
+    tell = Statement("tell", "INSERT INTO told (what) SELECT unnest($1::text[])", ("what",))
+    writes = [tell.write(2, what=["b", "b"]), tell.write(1, what=["a"])]
+    await write_all(connection, writes, LAST.write(2, what=["last", "last"]))
+    rows = await connection.fetch("SELECT what FROM told ORDER BY at")
+    assert [row["what"] for row in rows] == ["b", "b", "a", "last", "last"]

@@ -20,7 +20,7 @@ from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from order_orchestrator.chunk import Sagas
     from shared.database import Pool
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 STARTS_AT_ONCE = 500
 PACE_S = 0.25
-"""A chunk of new orders waits for room while replies come in, and so long for the next of them."""
+"""A chunk of new orders waits so long for room, and on where enough of it was made meanwhile."""
 PACE_AT_MOST_S = 2.0
 
 
@@ -44,7 +44,7 @@ class Admission:
         self._limit = limit
         self._waiting = limit  # nothing starts before the first count
         self._pending = False
-        self._replies_read = 0
+        self._left = 0
         self.freed = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -65,35 +65,41 @@ class Admission:
         """Whether any order is queued, as far as is known."""
         return self._pending
 
-    async def pace(self, deliveries: Sequence[Delivery]) -> None:
-        """Wait until a chunk's orders, or a quarter of the limit, may start at once: while others
-        get on, and `PACE_AT_MOST_S` seconds at most. A chunk with a user's payment or cancellation
-        waits for nothing."""
-        if any(type(delivery.message) is not PlaceOrder for delivery in deliveries):
+    async def pace(self, deliveries: Sequence[Delivery], hurried: Callable[[], bool]) -> None:
+        """Wait until a chunk's orders, or a quarter of the limit, may start at once.
+
+        Not at all where the chunk has a user's payment or cancellation; for `PACE_S` seconds where
+        others end so slowly that it would take longer than `PACE_AT_MOST_S`; and no longer than
+        `PACE_S` once it is `hurried`.
+        """
+        if not deliveries or any(type(one.message) is not PlaceOrder for one in deliveries):
             return
         wanted = min(len(deliveries), max(1, self._limit // 4))
-        clock = asyncio.get_running_loop().time
-        latest = clock() + PACE_AT_MOST_S
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PACE_S) as patience:
-                while self._pending or self.room < wanted:
-                    read = self._replies_read
-                    self._changed.clear()
-                    await self._changed.wait()
-                    if self._replies_read != read:
-                        patience.reschedule(min(clock() + PACE_S, latest))
+        enough = wanted * PACE_S / PACE_AT_MOST_S
+        for _ in range(round(PACE_AT_MOST_S / PACE_S)):
+            left = self._left
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PACE_S):
+                    while self._pending or self.room < wanted:
+                        self._changed.clear()
+                        await self._changed.wait()
+                return
+            ended = self._left - left
+            if hurried() or ended < enough:
+                return
 
     def begin(self) -> Starts:
         """What a transaction starts: counted once it is committed."""
         return Starts(self)
 
-    def replied(self, left: int) -> None:
-        """A chunk of replies was read, and `left` sagas wait no longer."""
-        self._replies_read += 1
-        self._waiting = max(0, self._waiting - left)
-        self._changed.set()
-        if left and self._pending:
-            self.freed.set()
+    def left(self, sagas: int) -> None:
+        """`sagas` wait no longer."""
+        if sagas:
+            self._waiting = max(0, self._waiting - sagas)
+            self._left += sagas
+            self._changed.set()
+            if self._pending:
+                self.freed.set()
 
     def started(self, sagas: int, *, pending: bool = False) -> None:
         """`sagas` began to wait, and some were queued where `pending`."""

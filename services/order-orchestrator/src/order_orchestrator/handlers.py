@@ -167,7 +167,7 @@ class Replies:
             waits_for_reply(before) and not waits_for_reply(cast("Saga", chunk.get(order_id)))
             for order_id, before in chunk.loaded.items()
         )
-        return [*saved, *refusals, Committed(partial(self._admission.replied, left))]
+        return [*saved, *refusals, Committed(partial(self._admission.left, left))]
 
 
 class DeadLetters:

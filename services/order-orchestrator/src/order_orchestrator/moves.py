@@ -245,7 +245,11 @@ def move_timer(saga: Saga, at: At) -> Transition:
     """The timer fired early, or what it was set for can't be judged yet: look again later."""
     wake = wake_at(saga, at.limits)
     if wake is not None and wake <= at.now:
-        wake = at.now + spread(saga.order.order_id, saga.version, at.limits.resend_after)
+        # Each look is a line of history, and any number of orders may await their payment while
+        # users' commands can't be read.
+        unpaid = saga.state is SagaState.AWAITING_PAYMENT
+        pause = at.limits.resend_at_most if unpaid else at.limits.resend_after
+        wake = at.now + spread(saga.order.order_id, saga.version, pause)
     changed = saga._replace(version=saga.version + 1, timer_at=wake)
     return written(changed, at, note="timer moved")
 

@@ -198,7 +198,7 @@ class TestAdmission:
         await one.run(place_order("o-1"), place_order("o-2"))
         assert (await one.saga("o-2")).deadline_at is None
         await one.execute("UPDATE saga SET accepted_at = now() - interval '1 hour'")
-        one.admission.replied(1)
+        one.admission.left(1)
         two = await replica(sagas_waiting=2)
         await two.admit()
         saga = await one.saga("o-2")
@@ -230,7 +230,7 @@ class TestAdmission:
         """Room alone is not enough for a new order, while others are queued."""
         one = await replica(sagas_waiting=1)
         await one.run(place_order("o-1"), place_order("o-2"))
-        one.admission.replied(1)
+        one.admission.left(1)
         assert one.admission.room == 1
         assert one.commands(await one.run(place_order("o-3"))) == []
 

@@ -27,6 +27,7 @@ LIMIT = 10
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what waits without need fails by the test's own timeout."""
     monkeypatch.setattr(module, "PACE_S", 3_600.0)
+    monkeypatch.setattr(module, "PACE_AT_MOST_S", 7_200.0)
 
 
 @pytest.fixture
@@ -45,9 +46,11 @@ def orders(number: int) -> list[Delivery]:
     return deliver(*[place_order(f"o-{n}") for n in range(number)])
 
 
-async def begins(admission: Admission, deliveries: list[Delivery]) -> asyncio.Task[None]:
+async def begins(
+    admission: Admission, deliveries: list[Delivery], *, hurried: bool = False
+) -> asyncio.Task[None]:
     """A chunk that has run as far as it can by now."""
-    chunk = asyncio.create_task(admission.pace(deliveries))
+    chunk = asyncio.create_task(admission.pace(deliveries, lambda: hurried))
     for _ in range(10):
         await asyncio.sleep(0)
     return chunk
@@ -56,10 +59,10 @@ async def begins(admission: Admission, deliveries: list[Delivery]) -> asyncio.Ta
 async def test_a_chunk_waits_until_all_of_it_may_start(admission: Admission) -> None:
     admission.started(LIMIT)
     chunk = await begins(admission, orders(2))
-    admission.replied(1)
+    admission.left(1)
     await asyncio.sleep(0)
     assert not chunk.done()
-    admission.replied(1)
+    admission.left(1)
     await chunk
     starts = admission.begin()
     assert [starts.try_start() for _ in range(3)] == [True, True, False]
@@ -69,7 +72,7 @@ async def test_a_large_chunk_waits_for_a_part_of_the_limit_alone(admission: Admi
     admission.started(LIMIT - 1)
     chunk = await begins(admission, orders(5 * LIMIT))
     assert not chunk.done()
-    admission.replied(1)
+    admission.left(1)
     await chunk
 
 
@@ -105,10 +108,39 @@ async def test_nobody_who_cancels_or_pays_waits(admission: Admission) -> None:
     assert chunk.done()
 
 
-async def test_no_chunk_waits_for_ever(
-    admission: Admission, monkeypatch: pytest.MonkeyPatch
+async def test_nothing_readable_waits_for_nothing(admission: Admission) -> None:
+    admission.counted(LIMIT, pending=True)
+    assert (await begins(admission, [])).done()
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four looks, one after the other."""
+    monkeypatch.setattr(module, "PACE_S", 0.02)
+    monkeypatch.setattr(module, "PACE_AT_MOST_S", 0.08)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    ("left_each_look", "hurried", "looks"),
+    [(0, False, 1), (1, False, 1), (2, False, 4), (2, True, 1)],
+    ids=["nobody ends", "too few end", "enough end", "hurried"],
+)
+async def test_a_chunk_waits_on_only_where_it_comes_to_an_end(
+    left_each_look: int, hurried: bool, looks: int
 ) -> None:
-    monkeypatch.setattr(module, "PACE_S", 0.0)
-    admission.started(LIMIT)
-    await admission.pace(orders(3))
+    """Of the eight places that it wants, two have to come free in each of four looks."""
+    admission = Admission(100)
+    admission.counted(1_000, pending=False)
+    asked = 0
+
+    def look() -> bool:
+        nonlocal asked
+        asked += 1
+        asyncio.get_running_loop().call_soon(admission.left, left_each_look)
+        return hurried
+
+    asyncio.get_running_loop().call_soon(admission.left, left_each_look)
+    await admission.pace(orders(8), look)
+    assert asked == looks
     assert not admission.begin().try_start()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.contracts.stock import StockCommitted, StockRefusal, StockReserved
+from shared.contracts.stock import ProductPut, StockCommitted, StockRefusal, StockReserved
 from shared.telemetry import metrics
 from shared.testing.builders import (
     adjust_stock,
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from .conftest import Counters, MakeReplica, Replica
 
 pytestmark = pytest.mark.usefixtures("checked")
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["refused first", "obeyed first"])
+async def test_commands_of_two_types_under_one_id_have_an_answer_each(
+    stock: Replica, order: int
+) -> None:
+    """In one chunk: one is refused and its id is free again, the other is obeyed and kept."""
+    refused = adjust_stock("P001", delta=-50, command_id="c-1")
+    put = put_product("P001", quantity=10, command_id="c-1")
+    answers = await stock.run(*[refused, put][::order])
+    said = {type(answer).__name__ for answer in answers}
+    assert {"ProductPut", "CommandRefused"} <= said
+    (again,) = await stock.run(put)
+    assert isinstance(again, ProductPut)
 
 
 async def test_an_order_from_reserve_to_sale(stock: Replica, counters: Counters) -> None:

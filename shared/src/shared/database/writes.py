@@ -62,7 +62,8 @@ async def write_all(
 def _joined(writes: tuple[str, ...], last: str | None) -> str:
     """One statement of several: each a part of its own that counts its rows.
 
-    Postgres runs them in the order in which the counts are asked for, which is theirs.
+    Postgres runs a part when somebody asks for its rows: the counts are asked for in the order
+    of the parts, and before what is `written` last.
     """
     if not writes:
         assert last is not None
@@ -75,10 +76,11 @@ def _joined(writes: tuple[str, ...], last: str | None) -> str:
     counts = ", ".join(
         [f"(SELECT count(*) FROM write_{number})" for number in range(len(writes))]  # noqa: S608
     )
-    select = f"SELECT ARRAY[{counts}] AS touched"
+    parts.append(f"counted AS MATERIALIZED (SELECT ARRAY[{counts}] AS touched)")
+    select = "SELECT * FROM counted"
     if last is not None:
         parts.append(f"written AS ({_shifted(last, shift)}\n)")
-        select += ", written.* FROM (SELECT) AS once LEFT JOIN written ON true"
+        select += " LEFT JOIN written ON true"
     return f"WITH {', '.join(parts)} {select}"
 
 

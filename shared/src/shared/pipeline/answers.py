@@ -14,7 +14,7 @@ from shared.pipeline.messages import Delivery, Outgoing
 from shared.pipeline.outbox import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from shared.pipeline.messages import Refusal, RefusalHandler
 
@@ -26,22 +26,15 @@ MAX_COMMAND_CHARS = 24
 """Of a type that nobody knows: the answer's event id holds it beside a key and a place."""
 
 
-def keep(deliveries: Sequence[Delivery], answers: Sequence[Row]) -> list[Write]:
-    """How each request's answers are kept: those that carry its command id."""
-    by_command: dict[str, list[list[str]]] = {}
-    for row in answers:
-        value = (row.value or b"").decode()
-        command_id = json.loads(value).get("commandId")
-        by_command.setdefault(command_id, []).append(
-            [row.topic, (row.key or b"").decode(), row.message_type, row.message_id, value]
-        )
-    kept = sorted(
-        {
-            (delivery.message.type, delivery.message_id)
-            for delivery in deliveries
-            if not delivery.duplicate and delivery.message_id in by_command
-        }
-    )
+def keep(answers: Iterable[tuple[Outgoing, Row]]) -> list[Write]:
+    """How the answers to requests are kept, each with its row of the outbox."""
+    kept: dict[tuple[str, str], list[list[str]]] = {}
+    for answer, row in answers:
+        if answer.asked is not None:
+            key, value = (row.key or b"").decode(), (row.value or b"").decode()
+            kept.setdefault(answer.asked, []).append(
+                [row.topic, key, row.message_type, row.message_id, value]
+            )
     if not kept:
         return []
     return [
@@ -49,7 +42,7 @@ def keep(deliveries: Sequence[Delivery], answers: Sequence[Row]) -> list[Write]:
             len(kept),
             types=[type_ for type_, _ in kept],
             ids=[id_ for _, id_ in kept],
-            answers=[json.dumps(by_command[id_]) for _, id_ in kept],
+            answers=[json.dumps(rows) for rows in kept.values()],
         )
     ]
 

@@ -28,6 +28,13 @@ _log = get_logger(__name__)
 
 FAULTY = "handling_failed"
 
+_RACES = ("conflict", "deadlock")
+RACES_BEFORE_TOLD = 5
+"""A chunk that loses so many races in a row is logged, and again after as many more."""
+RACES_BEFORE_HALVING = 20
+"""What keeps a chunk from being saved may be one message of it: the others shall go on. Nothing is
+dead-lettered for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Written:
@@ -85,6 +92,10 @@ class ChunkRunner:
                     return
                 attempt += 1
                 await self._wait(error, attempt)
+                lost_races = faults.cause(error) in _RACES and attempt >= RACES_BEFORE_HALVING
+                if lost_races and len(deliveries) > 1:
+                    await self._halve(deliveries)
+                    return
             else:
                 self._settle(deliveries, written)
                 return
@@ -111,7 +122,8 @@ class ChunkRunner:
                     rows, handled = await answers.of_duplicates(connection, known)
                 results = await route.handler(connection, handled) if handled else ()
                 turned_down = [item for item in results if isinstance(item, Refusal)]
-                answered = [outbox.Row.of(item) for item in results if isinstance(item, Outgoing)]
+                said = [item for item in results if isinstance(item, Outgoing)]
+                answered = [outbox.Row.of(item) for item in said]
                 if turned_down:
                     await self._forget(connection, handled, turned_down)
                     if route.keeps_answers:
@@ -119,7 +131,7 @@ class ChunkRunner:
                     refused.extend(turned_down)
                 effects = [item for item in results if isinstance(item, Write)]
                 if route.keeps_answers:
-                    effects.extend(answers.keep(handled, answered))
+                    effects.extend(answers.keep(zip(said, answered, strict=True)))
                 rows.extend(answered)
             if refused and route.refused is not None and answers_refusals:
                 spoken = await route.refused(connection, refused)
@@ -156,6 +168,12 @@ class ChunkRunner:
         if new:
             await inbox.forget(connection, new)
 
+    async def _halve(self, deliveries: Sequence[Delivery]) -> None:
+        metrics.HALVINGS.labels(self._route.group).inc()
+        middle = len(deliveries) // 2
+        await self.run(deliveries[:middle], ())
+        await self.run(deliveries[middle:], ())
+
     async def _isolate_refusal(
         self, refusals: Sequence[Refusal], error: Exception, answered: bool
     ) -> None:
@@ -182,10 +200,7 @@ class ChunkRunner:
         """Find the message at fault by halves. One that stands alone with its fault is
         dead-lettered."""
         if len(deliveries) > 1:
-            metrics.HALVINGS.labels(self._route.group).inc()
-            middle = len(deliveries) // 2
-            await self.run(deliveries[:middle], ())
-            await self.run(deliveries[middle:], ())
+            await self._halve(deliveries)
             return
         delivery = deliveries[0]
         self._log_fault("message_dead_lettered", delivery.received, error)
@@ -213,7 +228,7 @@ class ChunkRunner:
     async def _wait(self, error: Exception, attempt: int) -> None:
         cause = faults.cause(error)
         metrics.RETRIES.labels(self._route.group, cause).inc()
-        if cause not in ("conflict", "deadlock"):
+        if cause not in _RACES or attempt % RACES_BEFORE_TOLD == 0:
             _log.warning(
                 "chunk_retried",
                 group=self._route.group,

@@ -66,6 +66,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._on_fatal = on_fatal
         self._busy = asyncio.Lock()
         self._stopping = False
+        self._hurried = False
         self._in_hand: Records = ()
         self._subscriber: Any = None
         self._revoke_timeout_s = 5.0
@@ -111,7 +112,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def finish(self) -> None:
         """Take no further chunk, and wait for the one in hand."""
-        self._stopping = True
+        self._stopping = self._hurried = True
         async with self._busy:
             pass
 
@@ -120,6 +121,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = False
         if not revoked:
             return
+        self._hurried = True
         with contextlib.suppress(TimeoutError):
             # a chunk that waits for Postgres may outlast the session: its partitions go then,
             # and the inbox tells the two copies apart
@@ -131,6 +133,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Reading goes on from the committed offsets."""
         self.joined = True
+        self._hurried = self._stopping
 
     async def _handle(self, records: Records) -> None:
         if self._stopping:
@@ -141,7 +144,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 started = asyncio.get_running_loop().time()
                 deliveries, refusals = await self._read(records)
                 if self.route.pace is not None:
-                    await self.route.pace(deliveries)
+                    await self.route.pace(deliveries, lambda: self._hurried)
                 if any(self._tracing.is_recorded(delivery.traceparent) for delivery in deliveries):
                     await self._run_traced(deliveries, refusals)
                 elif deliveries or refusals:

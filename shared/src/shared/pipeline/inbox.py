@@ -32,7 +32,7 @@ async def remember(
     first: dict[tuple[str, str], bytes] = {}
     for delivery in deliveries:
         first.setdefault((delivery.message.type, delivery.message_id), delivery.fingerprint)
-    keys = sorted(first)
+    keys = list(first)
     try:
         known = await _queries.remember_messages.rows(
             connection,

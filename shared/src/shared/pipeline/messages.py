@@ -50,7 +50,8 @@ class Delivery(NamedTuple):
     def answer(self, topic: str, answer: Message) -> Outgoing:
         """`answer` on `topic`, in this message's trace."""
         key = TOPICS[topic].key_of(answer)
-        return Outgoing(topic, key, answer, message_id(answer), self.traceparent)
+        asked = (self.message.type, self.message_id)
+        return Outgoing(topic, key, answer, message_id(answer), self.traceparent, asked)
 
     def decided(self, topic: str, decision: Message | Refused) -> Outgoing | Refusal:
         """What is to be said of a decision on this message: an answer on `topic`, or a refusal."""
@@ -67,6 +68,8 @@ class Outgoing(NamedTuple):
     message: Message
     message_id: str
     traceparent: str
+    asked: tuple[str, str] | None = None
+    """Type and id of the request that this answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ class Route:
     keeps_answers: bool = False
     """The inbox keeps the answers for good and gives them to duplicates, which the handler then
     never sees: for requests, whose effect has no record of its own to answer from."""
-    pace: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None
-    """Waits before a chunk begins, outside of its transaction and for a bounded time."""
+    pace: Callable[[Sequence[Delivery], Callable[[], bool]], Awaitable[None]] | None = None
+    """Waits before a chunk begins, outside of its transaction and for a bounded time; a short one
+    once the function given says that the group is to stop or to give partitions away."""
     readers: Mapping[str, Reader] | None = None
     """How values are read, by topic; by default as the registry of topics says."""

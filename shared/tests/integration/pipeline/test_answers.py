@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.contracts.base import message_id
 from shared.contracts.stock import AdjustStock, StockAdjusted
 from shared.database import connect_pool
 from shared.pipeline import Delivery, Outgoing, Refusal, Route
@@ -51,11 +50,7 @@ class Administration:
                     command_id=command.command_id, product_id=command.product_id,
                     delta=command.delta, available=len(self.seen),
                 )  # fmt: skip
-                results.append(
-                    Outgoing(
-                        "stock.events.v1", command.product_id, event, message_id(event), TRACEPARENT
-                    )
-                )
+                results.append(delivery.answer("stock.events.v1", event))
         return results
 
 

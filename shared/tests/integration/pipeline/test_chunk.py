@@ -175,6 +175,33 @@ async def test_f48_a_fault_of_the_infrastructure_is_waited_out(
     assert metrics.RETRIES.labels("bench", cause)._value.get() == before + 5
 
 
+async def test_a_message_that_loses_every_race_holds_up_itself_alone(
+    bench: Bench, pool: Pool, make_bench: MakeBench
+) -> None:
+    """A bug, since somebody wins each race. It is told, and the others go on."""
+    never = asyncio.Event()
+
+    class Loser(Effects):
+        async def __call__(
+            self, connection: Connection, deliveries: Sequence[Delivery]
+        ) -> Sequence[Outgoing | Refusal]:
+            results = await super().__call__(connection, deliveries)
+            if "o-3" in self.chunks[-1] and not never.is_set():
+                raise Conflict("o-3 again")
+            return results
+
+    bench = make_bench(Route("bench", ("stock.commands.v1",), Loser()), pool)
+    running = asyncio.create_task(
+        bench.runner.run(commits(*[f"o-{number}" for number in range(4)]), ())
+    )
+    await eventually(bench.effects, accept=lambda found: set(found) == {"o-0", "o-1", "o-2"})
+    assert not running.done()
+    never.set()
+    await running
+    assert set(await bench.effects()) == {f"o-{number}" for number in range(4)}
+    assert bench.relay.ids("bench.dlq.v1") == []
+
+
 async def test_a_fault_of_the_infrastructure_during_the_search_does_not_condemn_the_innocent(
     bench: Bench, handler: Effects
 ) -> None:

@@ -1,5 +1,5 @@
 -- name: remember_messages
--- The ids of a chunk go in, in the given order; those that are known come back, with the fingerprint
+-- The ids of a chunk go in, in key order; those that are known come back, with the fingerprint
 -- under which they were first seen. A look before the insert is cheaper than ON CONFLICT: what
 -- comes between the two is a broken key, and the caller starts over.
 WITH looked AS MATERIALIZED (
@@ -10,6 +10,7 @@ WITH looked AS MATERIALIZED (
 ), remembered AS (
     INSERT INTO inbox (message_type, message_id, fingerprint)
     SELECT message_type, message_id, fingerprint FROM looked WHERE known IS NULL
+    ORDER BY message_id COLLATE "C", message_type COLLATE "C"
 )
 SELECT message_type, message_id, known FROM looked WHERE known IS NOT NULL;
 

@@ -47,8 +47,12 @@ CREATE INDEX saga_stuck ON saga (stuck_since) WHERE stuck_since IS NOT NULL;
 CREATE VIEW saga_history AS
 SELECT order_id, (line ->> 0)::bigint AS version, line ->> 1 AS state, line ->> 2 AS cause,
        (line ->> 3)::timestamptz AS at, line ->> 4 AS note
-FROM (SELECT saga.order_id, written::json AS line
-      FROM saga, string_to_table(rtrim(history, E'\n'), E'\n') AS written) AS told;
+FROM saga
+CROSS JOIN LATERAL (
+    SELECT written::jsonb AS line
+    FROM unnest(string_to_array(rtrim(history, E'\n'), E'\n')) AS written
+    OFFSET 0  -- so that a line is parsed once, and not for each of its fields
+) AS told;
 
 -- PayOrder and CancelOrder that came before their PlaceOrder.
 CREATE TABLE parked_command (
