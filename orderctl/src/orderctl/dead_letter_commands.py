@@ -58,6 +58,7 @@ from shared.kafka.connection import KafkaConnection
 
 LETTERS_SHOWN: Final = 1_000
 MOST_LETTERS_SHOWN: Final = 10_000
+_AWAY: Final = (OSError, OperatorError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -159,7 +160,7 @@ def show_letter(
         try:
             async with open_inboxes(database_url) as inboxes:
                 known = (await inboxes.known([(letter, identity_of(letter.read()))]))[wanted]
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _AWAY as error:
             return letter, came_with, Known.NOT_ASKED, f"{type(error).__name__}: {error}"
         return letter, came_with, known, ""
 
@@ -252,10 +253,8 @@ def replay_letters(
             await sender.close()
 
     report = run(work(), url=database_url, brokers=bootstrap_servers)
-    if as_json:
-        typer.echo(json.dumps(report.document(), indent=2))
-    else:
-        _print(report.text(group=not named))
+    document = report.document()
+    _print(json.dumps(document, indent=2) if as_json else report.text(group=not named))
     sys.exit(1 if named and report.failed else 0)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from orderctl.errors import OperatorError
 from shared.audit.topics import SCHEMAS
 from shared.contracts.topics import service_of
 from shared.database import Queries
@@ -38,14 +39,17 @@ class Known(Enum):
 @asynccontextmanager
 async def open_inboxes(dsn: str) -> AsyncIterator[Inboxes]:
     """The inboxes of all services; `dsn` is the operator's, who reads every schema. Without one
-    nothing is asked."""
+    nothing is asked. Raises OperatorError where the database says nothing, and asyncpg's errors."""
     if not dsn:
         yield Inboxes(None)
         return
     settings = {"application_name": "orderctl"}
-    connection = await asyncpg.connect(
-        dsn, timeout=CONNECT_S, command_timeout=ANSWER_S, server_settings=settings
-    )
+    try:
+        connection = await asyncpg.connect(
+            dsn, timeout=CONNECT_S, command_timeout=ANSWER_S, server_settings=settings
+        )
+    except TimeoutError as error:
+        raise _silent(CONNECT_S) from error
     try:
         yield Inboxes(connection)
     finally:
@@ -72,7 +76,10 @@ class Inboxes:
             if identity is not None:
                 by_service[service_of(letter.group)].append((letter, identity))
         for service, own in by_service.items():
-            found = await self._fingerprints(service, [identity for _, identity in own])
+            try:
+                found = await self._fingerprints(service, [identity for _, identity in own])
+            except TimeoutError as error:
+                raise _silent(ANSWER_S) from error
             for letter, (kind, id_, fingerprint) in own:
                 there = found.get((kind, id_))
                 if there is not None:
@@ -94,3 +101,10 @@ class Inboxes:
                 ids=[identity.id for identity in identities],
             )
         return {(kind, id_): fingerprint for kind, id_, fingerprint in rows}
+
+
+def _silent(after_s: float) -> OperatorError:
+    return OperatorError(
+        f"the database at DATABASE_URL doesn't answer within {after_s:g} s;"
+        " `make status` tells how the stack is"
+    )
