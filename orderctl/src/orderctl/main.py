@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orderctl import order_commands
+from orderctl import dead_letter_commands, order_commands
 from orderctl.audit_command import audit_command
 from orderctl.running import run
 from orderctl.services import SERVICES, role_dsn
@@ -34,6 +34,7 @@ class Commands(TyperGroup):
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__)
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
+app.add_typer(dead_letter_commands.app, name="dlq")
 app.command("audit")(audit_command)
 order_commands.register(app)
 
