@@ -39,7 +39,7 @@ def _checked_ids(given: list[str] | None) -> list[str]:
 
 OrderIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ORDER]...", help="Ids of orders.", callback=_checked_ids),
+    typer.Argument(metavar="ORDER", help="Ids of orders.", callback=_checked_ids),
 ]
 AllStuck = Annotated[
     bool, typer.Option("--all-stuck", help="All that wait for an operator, longest first.")

@@ -47,12 +47,12 @@ class Look:
         unknown = [row for row in self.sagas if row["definition_version"] > known_definition]
         late = [row for row in self.chunks if row["late"]]
         return [
-            f"{row['sagas']:,} sagas in {row['state']} have definition {row['definition_version']};"
-            f" this release knows up to {known_definition}: finish them on the newer one"
+            f"sagas in {row['state']} of definition {row['definition_version']}: {row['sagas']:,};"
+            f" this release knows up to {known_definition}, finish them on the newer one"
             for row in unknown
         ] + [
-            f"{row['late']:,} chunks of {row['schema']} lie unpublished past their lease: nobody"
-            " publishes them; see `make status` and the broker"
+            f"chunks of {row['schema']} unpublished past their lease: {row['late']:,};"
+            " nobody publishes them, see `make status` and the broker"
             for row in late
         ]
 
@@ -60,9 +60,9 @@ class Look:
         """What is under way and will be over by itself."""
         sagas = sum(row["sagas"] for row in self.sagas if row["moving"])
         return [
-            *([f"{sagas:,} sagas go on"] if sagas else []),
-            *(f"{row['chunks']:,} chunks of {row['schema']}" for row in self.chunks),
-            *(f"{lag:,} messages for {group}" for group, lag in self.lag.items() if lag),
+            *([f"sagas: {sagas:,}"] if sagas else []),
+            *(f"chunks of {row['schema']}: {row['chunks']:,}" for row in self.chunks),
+            *(f"messages for {group}: {lag:,}" for group, lag in self.lag.items() if lag),
         ]
 
     def document(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path  # noqa: TC003 - typer reads the annotation
 from typing import Annotated
 
@@ -56,6 +57,7 @@ def place(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Publish lines that nobody can read, too.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Publish the order commands of a file, one JSON object a line.
 
@@ -66,7 +68,7 @@ def place(
 
     To publish a file again is safe: an order id is obeyed once.
 
-    Example: orderctl place orders.jsonl
+    Example: orderctl place --as-is examples/orders.jsonl
     """
 
     async def work() -> int:
@@ -80,6 +82,9 @@ def place(
         return await publish(KafkaConnection(bootstrap_servers, prefix), lines)
 
     count = run(work(), brokers=bootstrap_servers)
+    if as_json:
+        typer.echo(json.dumps({"published": count}))
+        return
     typer.echo(f"published {count} message{'s' if count != 1 else ''}")
 
 

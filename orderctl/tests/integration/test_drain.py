@@ -80,7 +80,7 @@ async def test_what_is_under_way_is_told_and_blocks_nothing(database: Database) 
         assert text in said
     document = json.loads((await drain(database, "--json"))[1])
     assert document["blocks"] == []
-    assert document["moving"] == ["1 sagas go on", "1 chunks of stock"]
+    assert document["moving"] == ["sagas: 1", "chunks of stock: 1"]
     assert {saga["definitionVersion"] for saga in document["sagas"]} == {1}
 
 
@@ -89,7 +89,7 @@ async def test_wait_ends_once_nothing_moves_and_fails_where_the_time_is_up(
 ) -> None:
     await run(SAGA, "o-1", 1, "CHARGING", True, None, None, database=database)
     code, _, noted = await drain(database, "--wait", "--within", "0")
-    assert (code, "there is still under way: 1 sagas go on" in noted) == (1, True)
+    assert (code, "there is still under way: sagas: 1" in noted) == (1, True)
     waiting = asyncio.create_task(drain(database, "--wait", "--within", "60"))
     await run("DELETE FROM saga", database=database)
     assert (await waiting)[0] == 0
@@ -114,13 +114,13 @@ async def test_a_definition_that_this_release_does_not_know_blocks(database: Dat
     await run(SAGA, "o-1", newer, "CHARGING", True, None, None, database=database)
     code, said, noted = await drain(database)
     assert (code, "nothing blocks" in said) == (1, False)
-    assert f"blocks: 1 sagas in CHARGING have definition {newer}" in noted
+    assert f"blocks: sagas in CHARGING of definition {newer}: 1" in noted
 
 
 async def test_chunks_that_nobody_publishes_block(database: Database) -> None:
     await run(CHUNK, -60.0, database=database, schema="coupon")
     code, _, noted = await drain(database)
-    assert (code, "blocks: 1 chunks of coupon lie unpublished past their lease" in noted) == (
+    assert (code, "blocks: chunks of coupon unpublished past their lease: 1" in noted) == (
         1, True,
     )  # fmt: skip
     assert (await look(database.operator_dsn, None)).lag == {}
