@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
-from orderctl.errors import OperatorError
+from orderctl.errors import AwayError, OperatorError
 
 TIMEOUT_S: Final = 10.0
 
@@ -27,9 +27,14 @@ class AdminApi:
         found: Document = self._ask("GET", _path(order_id))
         return found
 
-    def stuck(self) -> list[Document]:
-        """The orders that wait for an operator, longest first."""
-        found: list[Document] = self._ask("GET", "/sagas")
+    def search(self, **asked: str) -> Document:
+        """A page of orders, with the cursor of the next one."""
+        found: Document = self._ask("GET", "/search", params=asked)
+        return found
+
+    def stuck_groups(self, **asked: str) -> Document:
+        """The orders that wait for an operator, by why they do."""
+        found: Document = self._ask("GET", "/search/stuck-groups", params=asked)
         return found
 
     def act(self, action: str, order_id: str, **body: str) -> Document:
@@ -37,16 +42,22 @@ class AdminApi:
         found: Document = self._ask("POST", f"{_path(order_id)}/{action}", body)
         return found
 
-    def _ask(self, method: str, path: str, body: Document | None = None) -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        params: dict[str, str] | None = None,
+    ) -> Any:
         try:
-            response = self._client.request(method, path, json=body)
+            response = self._client.request(method, path, json=body, params=params)
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-            raise OperatorError(
+            raise AwayError(
                 f"the orchestrator at {self._url} was reached and doesn't answer within"
                 f" {TIMEOUT_S:g} s; `make status` tells how the stack is"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise OperatorError(
+            raise AwayError(
                 f"the orchestrator's admin port {self._url} can't be reached:"
                 f" {error or type(error).__name__}; `make env` tells its address"
             ) from error
@@ -61,7 +72,12 @@ class AdminApi:
             return answer
         problem = answer if isinstance(answer, dict) else {}
         title = problem.get("title") or f"HTTP {response.status_code}"
-        raise OperatorError(f"{title}: {problem.get('detail') or response.text[:500]}")
+        told = f"{title}: {problem.get('detail') or response.text[:500]}"
+        if response.status_code == httpx.codes.NOT_FOUND and path.startswith("/search"):
+            told += f"; the orchestrator at {self._url} is older than this orderctl"
+        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise AwayError(told)
+        raise OperatorError(told)
 
 
 def _path(order_id: str) -> str:

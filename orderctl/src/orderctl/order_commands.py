@@ -1,17 +1,17 @@
-"""`orderctl place`, `show`, `list`, `cancel`, `retry` and `settle`: orders and their sagas."""
+"""The commands about orders and their sagas; `place` and `show` stand here."""
 
 from __future__ import annotations
 
-import getpass
 import json
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotation
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from orderctl.admin_api import AdminApi, Document
-from orderctl.errors import OperatorError
+from orderctl.act_commands import cancel, retry, settle
+from orderctl.asking import AsJson, Url, asked, checked_id, open_api
+from orderctl.drain_command import drain
+from orderctl.list_command import list_orders
 from orderctl.order_files import (
     STDIN,
     publish,
@@ -19,47 +19,14 @@ from orderctl.order_files import (
     require_readable,
     unknown_fields,
 )
-from orderctl.order_text import facts_table, history_table, list_table
+from orderctl.order_text import print_order
 from orderctl.running import USAGE, fail, note, run
-from orderctl.terminal import console
-from shared.contracts.base import is_id
+from orderctl.watch_command import watch
 from shared.kafka.connection import KafkaConnection
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Url = Annotated[
-    str,
-    typer.Option(
-        "--url",
-        envvar="ADMIN_URL_ORDER_ORCHESTRATOR_0",
-        help="The admin port of an orchestrator, as `make env` tells it.",
-    ),
-]
-
-
-def _order_id(given: str) -> str:
-    if not is_id(given):
-        fail(f"'{given}' is no order id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
-    return given
-
-
 OrderId = Annotated[
-    str, typer.Argument(metavar="ORDER", help="The order's id.", callback=_order_id)
+    str, typer.Argument(metavar="ORDER", help="The order's id.", callback=checked_id)
 ]
-Note = Annotated[str, typer.Option(help="Why; it stands in the order's history.")]
-Operator = Annotated[
-    str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what the orchestrator answers.")]
-
-
-class Outcome(StrEnum):
-    """What a settled order may end as."""
-
-    CONFIRMED = "CONFIRMED"
-    REJECTED = "REJECTED"
-    CANCELLED = "CANCELLED"
 
 
 def register(app: typer.Typer) -> None:
@@ -71,6 +38,8 @@ def register(app: typer.Typer) -> None:
         ("cancel", cancel),
         ("retry", retry),
         ("settle", settle),
+        ("drain", drain),
+        ("watch", watch),
     ):
         app.command(name)(command)
 
@@ -88,6 +57,7 @@ def place(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Publish lines that nobody can read, too.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Publish the order commands of a file, one JSON object a line.
 
@@ -97,6 +67,8 @@ def place(
     A field that no such message has is warned of and published.
 
     To publish a file again is safe: an order id is obeyed once.
+
+    Example: orderctl place --as-is examples/orders.jsonl
     """
 
     async def work() -> int:
@@ -110,6 +82,9 @@ def place(
         return await publish(KafkaConnection(bootstrap_servers, prefix), lines)
 
     count = run(work(), brokers=bootstrap_servers)
+    if as_json:
+        typer.echo(json.dumps({"published": count}))
+        return
     typer.echo(f"published {count} message{'s' if count != 1 else ''}")
 
 
@@ -118,81 +93,10 @@ def _called(file: Path) -> str:
 
 
 def show(order_id: OrderId, url: Url, as_json: AsJson = False) -> None:
-    """Show how an order stands: its steps, what is owed, its history."""
-    _print_order(_asked(lambda: AdminApi(url).order(order_id)), as_json=as_json)
+    """Show how an order stands: its steps, what it owes, its history, what to do about it.
 
+    The history tells what each transition sent and told, where that is certain.
 
-def list_orders(
-    url: Url,
-    stuck: Annotated[
-        bool,
-        typer.Option("--stuck", help="Those that wait for an operator; there is no other list."),
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """List the orders that wait for an operator, longest first.
-
-    Orders that go their way are shown by `show ORDER`.
+    Example: orderctl show readme-1
     """
-    orders = _asked(lambda: AdminApi(url).stuck())
-    if as_json:
-        typer.echo(json.dumps(orders, indent=2))
-    elif not orders:
-        typer.echo("no order is stuck")
-    else:
-        console().print(list_table(orders))
-
-
-def cancel(
-    order_id: OrderId, url: Url, note: Note, operator: Operator = "", as_json: AsJson = False
-) -> None:
-    """Cancel an order, as its user could."""
-    _act("cancel", order_id, url, as_json=as_json, operator=operator, note=note)
-
-
-def retry(
-    order_id: OrderId, url: Url, note: Note, operator: Operator = "", as_json: AsJson = False
-) -> None:
-    """Send a stuck order's commands again."""
-    _act("retry", order_id, url, as_json=as_json, operator=operator, note=note)
-
-
-def settle(
-    order_id: OrderId,
-    url: Url,
-    outcome: Annotated[Outcome, typer.Option(help="What the order ends as.")],
-    note: Note,
-    operator: Operator = "",
-    as_json: AsJson = False,
-) -> None:
-    """End a stuck order by your word; what it still owes is written off."""
-    _act(
-        "settle", order_id, url, as_json=as_json,
-        operator=operator, note=note, outcome=outcome.value,
-    )  # fmt: skip
-
-
-def _act(
-    action: str, order_id: str, url: str, *, as_json: bool, operator: str, **body: str
-) -> None:
-    who = operator or getpass.getuser()
-    order = _asked(lambda: AdminApi(url).act(action, order_id, operator=who, **body))
-    _print_order(order, as_json=as_json)
-
-
-def _asked(ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except OperatorError as error:
-        fail(str(error))
-
-
-def _print_order(order: Document, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(order, indent=2))
-        return
-    out = console()
-    out.print(facts_table(order))
-    if order.get("history"):
-        out.print()
-        out.print(history_table(order))
+    print_order(asked(lambda: open_api(url).order(order_id)), as_json=as_json)

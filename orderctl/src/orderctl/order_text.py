@@ -1,22 +1,43 @@
-"""What the orchestrator's admin port tells about orders, as tables for people."""
+"""How one order stands, as people read it."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Final
 
+import typer
 from rich.table import Table
 
-from orderctl.terminal import cell
+from orderctl.advice import waits_for, what_to_do
+from orderctl.terminal import cell, console
+from orderctl.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from orderctl.admin_api import Document
 
 _TIME: Final = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})T(?P<clock>[0-9:]{8})(?P<ms>\.[0-9]{3})?Z\Z"
 )
+
+
+def print_order(order: Document, *, as_json: bool) -> None:
+    """All there is to say of an order, or what the orchestrator answered."""
+    if as_json:
+        typer.echo(json.dumps(order, indent=2))
+        return
+    out = console()
+    out.print(facts_table(order))
+    if order.get("history"):
+        out.print()
+        for line in timeline(order, blocks=out.encoding.startswith("utf")):
+            out.print(line)
+    advice = what_to_do(order)
+    if advice:
+        out.print()
+        out.print(cell("What to do:"))
+        for text in advice:
+            out.print(cell(text))
 
 
 def facts_table(order: Document) -> Table:
@@ -27,39 +48,6 @@ def facts_table(order: Document) -> Table:
     for name, value in _facts(order, first_day(order)):
         if value:
             table.add_row(cell(name), cell(value))
-    return table
-
-
-def history_table(order: Document) -> Table:
-    """One change a line; a line with the date before the first change of another day."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("v", "state", "cause", "at"):
-        table.add_column(name, no_wrap=True, overflow="fold")
-    table.add_column("note", overflow="fold")
-    day = first_day(order)
-    for entry in order["history"]:
-        found = _TIME.match(str(entry.get("at")))
-        if found and found["date"] != day:
-            day = found["date"]
-            table.add_row("", "", "", day, "")
-        values = (entry.get("version"), entry.get("state"), entry.get("cause"))
-        at, note = _time(entry.get("at"), day), entry.get("note")
-        table.add_row(*(cell(value or "") for value in (*values, at, note)))
-    return table
-
-
-def list_table(orders: Iterable[Document]) -> Table:
-    """The orders that wait for an operator."""
-    table = Table()
-    table.add_column("order", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("stuck since (UTC)", no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for order in orders:
-        found = _TIME.match(str(order.get("since")))
-        since = f"{found['date']} {found['clock']}" if found else order.get("since")
-        values = (order.get("orderId"), order.get("state"), since, order.get("why"))
-        table.add_row(*(cell(value or "") for value in values))
     return table
 
 
@@ -94,6 +82,7 @@ def _facts(order: Document, day: str) -> list[tuple[str, str]]:
         *_ordered(order.get("ordered") or {}),
         ("steps", steps),
         ("stuck", f"since {_time(stuck['since'], day)}: {stuck['why']}" if stuck else ""),
+        ("waits for", waits_for(order)),
         ("owed", _owed(order.get("owed") or {})),
         *(
             (name, _time(order.get(field), day))

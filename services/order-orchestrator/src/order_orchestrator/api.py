@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from order_orchestrator.domain import SagaState, public_status
+from order_orchestrator.documents import history_document, saga_document, time_text
+from order_orchestrator.domain import SagaState
 from order_orchestrator.events import Ignored, OperatorCancel, Refused, Retry, Settle
 from order_orchestrator.records import UnreadableSagaError
-from order_orchestrator.saga import STEPS, owed
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
 from shared.admin import json_problem
-from shared.contracts.base import format_time, is_id
+from shared.contracts.base import is_id
 from shared.contracts.explaining import shorten
 from shared.database.faults import Conflict
 
@@ -60,53 +60,6 @@ class SettleAction(Action):
     outcome: Literal["CONFIRMED", "REJECTED", "CANCELLED"]
 
 
-def saga_document(saga: Saga) -> dict[str, Any]:
-    """A saga as operators read it."""
-    open_ends = owed(saga)
-    details = saga.ending.details if saga.ending else ()
-    return {
-        "orderId": saga.order.order_id,
-        "state": saga.state,
-        "status": public_status(saga),
-        "version": saga.version,
-        "steps": {step.name: status for step, status in zip(STEPS, saga.steps, strict=True)},
-        "stuck": saga.stuck and {"since": _time(saga.stuck.since), "why": saga.stuck.why},
-        "owed": {
-            "units": [line.model_dump(by_alias=True) for line in open_ends.units],
-            "money": open_ends.money,
-            "currency": open_ends.currency,
-            "couponId": open_ends.coupon_id,
-            "steps": list(open_ends.steps),
-        },
-        "ordered": _ordered(saga),
-        "reason": saga.ending and saga.ending.reason,
-        "note": saga.ending and saga.ending.note,
-        "details": [detail.model_dump(mode="json") for detail in details],
-        "acceptedAt": _time(saga.order.accepted_at),
-        "deadlineAt": _time(saga.deadline_at),
-        "payBy": _time(saga.pay_by),
-        "timerAt": _time(saga.timer_at),
-        "traceparent": saga.order.traceparent,
-    }
-
-
-def _ordered(saga: Saga) -> dict[str, Any]:
-    """What was ordered; prices from the reservation on, the payment as `PayOrder` changed it."""
-    order, price = saga.order, saga.price
-    return {
-        "userId": order.user_id or None,
-        "items": [line.model_dump() for line in (price.items if price else order.lines)],
-        "couponId": order.coupon_id,
-        "payment": saga.payment.model_dump(mode="json"),
-        "pay": order.pay,
-        "total": price and price.total,
-        "discount": price and price.discount,
-        "currency": order.currency,
-        "expectedTotal": order.expected_total,
-        "reference": order.reference,
-    }
-
-
 class OperatorApi:
     """Routes for the admin port."""
 
@@ -128,15 +81,15 @@ class OperatorApi:
 
     async def stuck(self, request: Request) -> Response:
         """The stuck sagas, longest stuck first."""
-        rows = await _in_time(self._read_stuck())
+        rows = await in_time(self._read_stuck())
         return JSONResponse(
             [
                 {
                     "orderId": row["order_id"],
                     "state": row["state"],
                     "why": row["stuck_why"],
-                    "since": _time(row["stuck_since"]),
-                    "acceptedAt": _time(row["accepted_at"]),
+                    "since": time_text(row["stuck_since"]),
+                    "acceptedAt": time_text(row["accepted_at"]),
                 }
                 for row in rows
             ]
@@ -147,14 +100,20 @@ class OperatorApi:
         order_id = request.path_params["order_id"]
         if not is_id(order_id):
             return _no_id(order_id)
-        row, history = await _in_time(self._read(order_id))
+        row, history, now = await in_time(self._read(order_id))
         if row is None:
             return _unknown(order_id)
+        saga = None
         try:
-            document = saga_document(read_saga(row))
+            saga = read_saga(row)
+            document = saga_document(saga)
         except UnreadableSagaError as error:
             document = {"orderId": order_id, "state": row["state"], "unreadable": error.detail}
-        document["history"] = [{**dict(entry), "at": _time(entry["at"])} for entry in history]
+            if row["stuck_since"] is not None:
+                since = time_text(row["stuck_since"])
+                document["stuck"] = {"since": since, "why": row["stuck_why"]}
+        document["askedAt"] = time_text(now)
+        document["history"] = history_document(saga, history)
         return JSONResponse(document)
 
     async def cancel(self, request: Request) -> Response:
@@ -195,7 +154,7 @@ class OperatorApi:
             )
             return json_problem(400, "Invalid action", detail)
         try:
-            result, saga = await _in_time(self._transition(order_id, event_of(action)))
+            result, saga = await in_time(self._transition(order_id, event_of(action)))
         except UnreadableSagaError as error:
             return json_problem(409, "Unreadable", error.detail, reason="unreadable_saga")
         if result is None or saga is None:
@@ -210,10 +169,17 @@ class OperatorApi:
         async with self._pool.acquire(timeout=5.0) as connection:
             return await queries.list_stuck.rows(connection, sagas=LISTED_AT_MOST)
 
-    async def _read(self, order_id: str) -> tuple[asyncpg.Record | None, Sequence[asyncpg.Record]]:
-        async with self._pool.acquire(timeout=5.0) as connection:
+    async def _read(
+        self, order_id: str
+    ) -> tuple[asyncpg.Record | None, Sequence[asyncpg.Record], datetime]:
+        async with (
+            self._pool.acquire(timeout=5.0) as connection,
+            # one snapshot, so that row and history fit
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             row = await queries.read_saga.row(connection, order_id=order_id)
-            return row, await queries.read_history.rows(connection, order_id=order_id)
+            history = await queries.read_history.rows(connection, order_id=order_id)
+            return row, history, await queries.database_time.value(connection)
 
     async def _transition(self, order_id: str, event: Event) -> tuple[Result | None, Saga | None]:
         async def work(
@@ -248,7 +214,7 @@ async def _body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-async def _in_time(work: Coroutine[Any, Any, _T]) -> _T:
+async def in_time(work: Coroutine[Any, Any, _T]) -> _T:
     """Its result. Raises TimeoutError where the time is up, without waiting for it to give up: that
     may take a database which hangs as long again."""
     task = asyncio.create_task(work)
@@ -266,10 +232,6 @@ async def _in_time(work: Coroutine[Any, Any, _T]) -> _T:
 def _forget(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()  # looked at, so that asyncio doesn't log it
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else format_time(moment)
 
 
 def _no_id(order_id: str) -> Response:

@@ -154,6 +154,15 @@ def on_settle(saga: Saga, event: Settle, at: At) -> Result:
     return end(saga, _written_off(saga), ending, at, note)
 
 
+def settleable(saga: Saga) -> tuple[SagaState, ...]:
+    """The outcomes that an operator may settle this saga with; none where it isn't stuck."""
+    if saga.stuck is None:
+        return ()
+    if saga.told is not None:
+        return (saga.ending.state if saga.ending else SagaState.CONFIRMED,)
+    return (SagaState.REJECTED, SagaState.CANCELLED)
+
+
 def _written_off(saga: Saga) -> tuple[StepStatus, ...]:
     return tuple(
         [

@@ -46,7 +46,26 @@ async def test_f20_it_is_visible_with_what_is_owed(stage: Stage) -> None:
             assert types == ["OrderAccepted"], "no outcome before all is undone"
     async with stage.orchestrator.admin() as client:
         listed = (await client.get("/sagas")).json()
-    assert {f"op-{name}" for name in NAMES} <= {one["orderId"] for one in listed}
+        page = (await client.get("/search", params={"scope": "stuck", "limit": 1_000})).json()
+        groups = (await client.get("/search/stuck-groups")).json()["groups"]
+    for orders in (listed, page["orders"]):
+        assert {f"op-{name}" for name in NAMES} <= {one["orderId"] for one in orders}
+    steps = {group["steps"]: group["orders"] for group in groups}
+    assert steps["commit:do"] >= 1
+    assert steps["reserve:undo"] >= len(NAMES) - 1
+
+
+async def test_f20_its_history_tells_what_was_sent_and_said(stage: Stage) -> None:
+    document = await stage.until("op-cancelled", stuck=...)
+    assert [(out["type"], out["topic"]) for out in document["waitsFor"]] == [
+        ("ReleaseStock", "stock.commands.v1")
+    ]
+    assert (document["sends"], document["settleAs"]) == (2, ["REJECTED", "CANCELLED"])
+    told = [name for entry in document["history"] for name in entry["commands"]]
+    assert sorted(told) == sorted(stage.commands("op-cancelled"))
+    assert [name for entry in document["history"] for name in entry["events"]] == [
+        event.type for event in await stage.events("op-cancelled")
+    ]
 
 
 async def test_f20_others_go_on(stage: Stage, order_id: str) -> None:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from order_orchestrator.domain import SagaState
+from order_orchestrator.searching import searches
 from order_orchestrator.store import queries
 from shared.database import Queries
 from shared.database.migrations import load_migrations
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from shared.testing.databases import Database
 
 
-@pytest.mark.parametrize(("path", "least"), [("sql/queries.sql", 17), ("sql/invariants.sql", 10)])
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [("sql/queries.sql", 17), ("sql/searches.sql", 8), ("sql/invariants.sql", 10)],
+)
 async def test_every_named_query_prepares(database: Database, path: str, least: int) -> None:
     found = list(Queries("order_orchestrator", path))
     assert len(found) >= least
@@ -40,7 +44,7 @@ async def test_no_query_reads_the_orders_that_have_ended(database: Database) -> 
         )
         await connection.execute("ANALYZE saga")
         await connection.execute("SET plan_cache_mode = force_generic_plan")
-        for query in queries:
+        for query in [*queries, *searches]:
             await connection.execute(f"PREPARE looked_at AS {query.sql}")
             nulls = ", ".join(["NULL"] * len(query.parameters))
             arguments = f"({nulls})" if nulls else ""
@@ -51,7 +55,7 @@ async def test_no_query_reads_the_orders_that_have_ended(database: Database) -> 
 
 
 async def test_the_states_are_those_of_the_check(database: Database) -> None:
-    (migration,) = load_migrations("order_orchestrator")
+    migration, *_ = load_migrations("order_orchestrator")
     check = re.search(r"CHECK \(state IN \((.*?)\)\)", migration.sql, re.DOTALL)
     assert check is not None
     assert set(re.findall(r"'(\w+)'", check[1])) == {state.value for state in SagaState}

@@ -18,6 +18,8 @@ from order_orchestrator.intake import Arrival, accept
 from order_orchestrator.moves import outstanding
 from order_orchestrator.records import from_record, to_record
 from order_orchestrator.saga import STEPS
+from order_orchestrator.telling import Line as HistoryLine
+from order_orchestrator.telling import messages_written
 from shared.contracts.base import Message, message_id
 from shared.contracts.coupon import (
     CouponHeld,
@@ -72,6 +74,7 @@ class Lead:
         self.commands: list[Message] = []
         self.events: list[Message] = []
         self.history: list[HistoryEntry] = []
+        self.wrote: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         place = PlaceOrder(
             order_id=order_id,
             user_id="user_1",
@@ -102,6 +105,10 @@ class Lead:
         self.history.append(result.history)
         if result.event is not None:
             self.events.append(result.event)
+        events = (result.event.type,) if result.event else ()
+        self.wrote.append((tuple(self.ids(result.commands)), events))
+        lines = [HistoryLine(entry.state, entry.cause, entry.note) for entry in self.history]
+        assert messages_written(after, lines) == self.wrote, lines
         return result
 
     def feed(self, event: Event) -> Result:

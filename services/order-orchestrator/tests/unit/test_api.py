@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from order_orchestrator import api
-from order_orchestrator.api import MAX_BODY_BYTES, OperatorApi, saga_document
+from order_orchestrator.api import MAX_BODY_BYTES, OperatorApi
 from order_orchestrator.chunk import Sagas
+from order_orchestrator.documents import saga_document
 from order_orchestrator.domain import Limits
 from order_orchestrator.store import SagaMemory
 from shared.admin import admin_app

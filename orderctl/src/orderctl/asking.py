@@ -1,0 +1,77 @@
+"""What the commands about orders have in common: their options, and how the admin port is asked."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from orderctl.admin_api import AdminApi
+from orderctl.errors import OperatorError
+from orderctl.running import USAGE, fail
+from shared.contracts.base import is_id
+from shared.contracts.explaining import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar="ADMIN_URL_ORDER_ORCHESTRATOR_0",
+        help="The admin port of an orchestrator, as `make env` tells it.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
+
+
+class State(StrEnum):
+    """Where an order's saga is."""
+
+    PENDING = "PENDING"
+    RESERVING = "RESERVING"
+    HOLDING = "HOLDING"
+    AWAITING_PAYMENT = "AWAITING_PAYMENT"
+    CHARGING = "CHARGING"
+    COMPLETING = "COMPLETING"
+    COMPENSATING = "COMPENSATING"
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+
+
+ENDED: Final = frozenset({State.CONFIRMED, State.REJECTED, State.CANCELLED})
+
+
+def open_api(url: str) -> AdminApi:
+    """The orchestrator at `url`; ends the process where that is no address."""
+    return AdminApi(url)
+
+
+def asked(ask: Callable[[], Any]) -> Any:
+    """The answer; ends the process where there is none."""
+    try:
+        return ask()
+    except OperatorError as error:
+        fail(str(error))
+
+
+def checked_id(given: str) -> str:
+    """An order id; ends the process where it is none."""
+    if not is_id(given):
+        fail(f"'{given}' is no order id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
+    return given
+
+
+def seconds_of(given: str) -> int:
+    """`90s`, `5m`, `2h` or `1d` in seconds; ends the process where it is none of them."""
+    found = _DURATION.fullmatch(given)
+    if found is None:
+        fail(f"{shorten(given)} is no duration; write it as 90s, 5m, 2h or 1d", USAGE)
+    return int(found["count"]) * _UNITS_S[found["unit"]]

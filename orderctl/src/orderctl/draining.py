@@ -1,0 +1,103 @@
+"""What is under way in the whole system, and what of it stands in the way of a deploy.
+
+Nearly nothing does: sagas in flight finish on new code, whatever their state; chunks in the
+outbox are published and messages on topics are read by whichever code comes next; parked
+commands, stuck orders and those that await their payment lie in tables. What blocks is what new
+code would not carry on: a saga of a definition that it doesn't know (before going back to older
+code), and chunks that nobody publishes, since whatever keeps them would outlast the deploy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from order_orchestrator.saga import DEFINITION_VERSION
+from shared.audit.reading import standings
+from shared.audit.topics import CONSUMING_GROUPS
+from shared.contracts.base import format_time
+from shared.contracts.topics import GROUPS
+from shared.database import Queries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shared.kafka.connection import KafkaConnection
+
+LATE_S: Final = 10.0
+QUERY_MS: Final = 10_000
+
+queries = Queries("orderctl", "sql/operating.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the system was at a moment."""
+
+    sagas: Sequence[Mapping[str, Any]]
+    chunks: Sequence[Mapping[str, Any]]
+    parked: Mapping[str, Any]
+    lag: Mapping[str, int]
+    """Messages that wait, by consumer group; empty where no broker was asked."""
+
+    def blocks(self, known_definition: int = DEFINITION_VERSION) -> list[str]:
+        """What a deploy of code that knows this definition must not meet."""
+        unknown = [row for row in self.sagas if row["definition_version"] > known_definition]
+        late = [row for row in self.chunks if row["late"]]
+        return [
+            f"sagas in {row['state']} of definition {row['definition_version']}: {row['sagas']:,};"
+            f" this release knows up to {known_definition}, finish them on the newer one"
+            for row in unknown
+        ] + [
+            f"chunks of {row['schema']} unpublished past their lease: {row['late']:,};"
+            " nobody publishes them, see `make status` and the broker"
+            for row in late
+        ]
+
+    def moving(self) -> list[str]:
+        """What is under way and will be over by itself."""
+        sagas = sum(row["sagas"] for row in self.sagas if row["moving"])
+        return [
+            *([f"sagas: {sagas:,}"] if sagas else []),
+            *(f"chunks of {row['schema']}: {row['chunks']:,}" for row in self.chunks),
+            *(f"messages for {group}: {lag:,}" for group, lag in self.lag.items() if lag),
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """For other programs."""
+        return {
+            "blocks": self.blocks(),
+            "moving": self.moving(),
+            "sagas": [_plain(row) for row in self.sagas],
+            "unpublished": [_plain(row) for row in self.chunks],
+            "parked": _plain(self.parked),
+            "lag": dict(self.lag),
+        }
+
+
+async def look(dsn: str, kafka: KafkaConnection | None) -> Look:
+    """How the system is now. Raises the errors of database and broker."""
+    settings = {"application_name": "drain", "statement_timeout": str(QUERY_MS)}
+    connection = await asyncpg.connect(dsn, server_settings=settings)
+    try:
+        sagas = await queries.sagas_under_way.rows(connection)
+        chunks = await queries.unpublished_chunks.rows(connection, late_s=LATE_S)
+        (parked,) = await queries.parked_commands.rows(connection)
+    finally:
+        await connection.close()
+    lag: dict[str, int] = {}
+    if kafka is not None:
+        for group in CONSUMING_GROUPS:
+            places = await standings(kafka, group, GROUPS[group])
+            lag[group] = sum(one.lag for one in places.values())
+    return Look([dict(row) for row in sagas], [dict(row) for row in chunks], dict(parked), lag)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    words = {"definition_version": "definitionVersion"}
+    return {
+        words.get(name, name): format_time(value) if name == "oldest" and value else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,101 @@
+"""How the system does, from the metrics of its services: nothing is asked of database or broker."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TIMEOUT_S: Final = 3.0
+
+
+@dataclass(slots=True)
+class Sight:
+    """What the services told at one moment."""
+
+    at_s: float
+    states: Counter[str] = field(default_factory=Counter)
+    """Sagas under way, by state."""
+    stuck: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    """Orders that got their outcome since the instances started, by status."""
+    pending_chunks: Counter[str] = field(default_factory=Counter)
+    """By service."""
+    lag: Counter[str] = field(default_factory=Counter)
+    """By consumer group."""
+    away: list[str] = field(default_factory=list)
+    """Instances that don't answer."""
+
+    def rates(self, before: Sight | None) -> dict[str, float] | None:
+        """Outcomes a second since `before`, by status. None where an instance came, went or
+        started anew in between, since then nobody knows."""
+        if before is None or self.at_s <= before.at_s or self.away != before.away:
+            return None
+        grown = {status: self.ended[status] - before.ended[status] for status in self.ended}
+        if any(count < 0 for count in grown.values()):
+            return None
+        return {status: count / (self.at_s - before.at_s) for status, count in grown.items()}
+
+
+class Watcher:
+    """Asks all instances at once."""
+
+    def __init__(
+        self, instances: Mapping[str, str], transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """`instances` are admin ports by name, as `STOCK_0`."""
+        self._instances = dict(sorted(instances.items()))
+        self._client = httpx.Client(timeout=TIMEOUT_S, transport=transport)
+
+    def look(self) -> Sight:
+        """How the system does now; raises nothing for what is away."""
+        sight = Sight(time.monotonic())
+        with ThreadPoolExecutor(max(len(self._instances), 1)) as pool:
+            texts = pool.map(self._metrics, self._instances.values())
+        for name, text in zip(self._instances, texts, strict=True):
+            if text is None:
+                sight.away.append(name)
+            else:
+                _add(sight, name, text)
+        return sight
+
+    def _metrics(self, url: str) -> str | None:
+        try:
+            response = self._client.get(f"{url.rstrip('/')}/metrics")
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return None
+        return response.text if response.is_success else None
+
+
+def _add(sight: Sight, name: str, text: str) -> None:
+    try:
+        samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+    except ValueError:
+        sight.away.append(name)
+        return
+    for sample in samples:
+        value, labels = int(sample.value), sample.labels
+        match sample.name:
+            # Each orchestrator counts all sagas, some seconds apart, and its own outcomes.
+            case "saga_active":
+                sight.states[labels["state"]] = max(sight.states[labels["state"]], value)
+            case "saga_stuck":
+                sight.stuck = max(sight.stuck, value)
+            case "orders_total":
+                sight.ended[labels["status"]] += value
+            # Each instance counts its service's whole outbox, and its own partitions.
+            case "outbox_pending":
+                service = name.rpartition("_")[0].lower().replace("_", "-")
+                sight.pending_chunks[service] = max(sight.pending_chunks[service], value)
+            case "consumer_lag_records":
+                sight.lag[labels["group"]] += value
