@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bench.record import Record
 
 NO_DIFFERENCE = "no difference seen"
-TOO_FEW = "too few repeats to tell"
+TOO_FEW = "too few repeats"
 BETTER, WORSE = "better", "worse"
 
 

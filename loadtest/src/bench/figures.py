@@ -113,6 +113,8 @@ def _of_phase(phase: Phase, limits: Limits) -> list[Figure]:
     name, repeats, title = phase.name, phase.repeats, title_of(phase)
     each = "command" if phase.kind == "commands" else "order"
     found = []
+    if phase.kind == "rate":
+        title = f"at {phase.rate}/s"
     rates = [one.per_second for one in repeats]
     if phase.kind == "rate":
         for label, share in (("p50", 0.5), ("p99", 0.99)):

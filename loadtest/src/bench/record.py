@@ -72,6 +72,7 @@ class Limits(BaseModel):
 
     pgbench_tps: list[float] = Field(min_length=1)
     loop_per_s: list[float] = Field(min_length=1)
+    """Rounds in a second of processor time."""
 
 
 class Record(BaseModel):

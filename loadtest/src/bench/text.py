@@ -91,10 +91,17 @@ def print_run(console: Console, record: Record) -> None:
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """What changed, as ratios: after over before."""
-    table = Table(title="After over before", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for column in ("before", "after", "as measured", "beside the machine", "spread"):
-        table.add_column(column, justify="right")
+    table = Table(
+        title="After over before, as measured and beside the machine",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        collapse_padding=True,
+    )
+    table.add_column("", no_wrap=True)
+    for name in ("before", "after", "measured", "beside"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("spread", justify="right")
     table.add_column("", min_width=13)
     for change in comparison.changes:
         table.add_row(

@@ -28,9 +28,12 @@ TINY = Plan(
     orders=60, commands=80, rates=(40,), seconds=1, repeats=1,
     pgbench_s=1, pgbench_scale=1, loop_s=0.05,
 )  # fmt: skip
+WITHIN_S = 600
+"""A whole stack starts, on a machine that may be busy."""
 PARTS = {"postgres", "valkey", "order-orchestrator-0", "stock-0", "payment-0", "coupon-0"}
 
 
+@pytest.mark.timeout(WITHIN_S)
 def test_a_run_measures_everything_and_leaves_nothing(tmp_path: Path) -> None:
     told: list[str] = []
     record = run(TINY, tmp_path / "state", told.append)
@@ -51,6 +54,7 @@ def test_a_run_measures_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.timeout(WITHIN_S)
 async def test_a_run_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
     state, log = tmp_path / "state", tmp_path / "log"
     with log.open("wb") as output:
@@ -63,9 +67,11 @@ async def test_a_run_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
         )  # fmt: skip
     try:
         # Then comes pgbench: a process of its own, which has to go, too.
-        await eventually(lambda: "seeded" in log.read_text(), within_s=120, describe="it is seeded")
+        await eventually(
+            lambda: "seeded" in log.read_text(), within_s=WITHIN_S / 2, describe="it is seeded"
+        )
         process.send_signal(signal.SIGINT)
-        assert await asyncio.to_thread(process.wait, 60) == 130, log.read_text()
+        assert await asyncio.to_thread(process.wait, WITHIN_S / 4) == 130, log.read_text()
     finally:
         process.kill()
     assert not state.exists()
@@ -95,5 +101,5 @@ async def test_the_yardsticks_read_something_and_tidy_up(environment: Environmen
 
 
 async def test_pgbench_says_why_it_fails(environment: Environment) -> None:
-    with pytest.raises(BenchError, match=r"pgbench exited with 1: .*scale factor"):
+    with pytest.raises(BenchError, match=r"pgbench exited with 1: .*(scale|range)"):
         await pgbench(environment.admin_database_url, scale=0, seconds=1)

@@ -107,13 +107,14 @@ def test_figures_of_other_work_are_none() -> None:
     answers = [Answer("OrderConfirmed", "o-1", 1), Answer("OrderRejected", "o-2", 2)]
     with pytest.raises(BenchError, match=r"expected were 2 OrderConfirmed, .*1 OrderRejected"):
         expect(answers, {"OrderConfirmed": 2})
+    with pytest.raises(BenchError, match="expected were"):
+        expect(answers, {"OrderConfirmed": 2, "OrderRejected": 1})
     expect(answers, {"OrderConfirmed": 1, "OrderRejected": 1})
 
 
 def test_a_rate_runs_from_the_first_answer_to_the_last() -> None:
     assert per_second([1_000, 1_500, 2_000]) == pytest.approx(2.0)
-    with pytest.raises(BenchError, match="take more messages"):
-        per_second([1_000, 1_000])
+    assert per_second([1_000, 1_000]) == pytest.approx(1_000.0), "one more within a millisecond"
 
 
 def test_bins_are_half_seconds_from_the_first_answer_on() -> None:

@@ -59,7 +59,7 @@ def test_a_page_needs_nothing_but_itself(make_record: MakeRecord) -> None:
 def test_a_page_shows_every_figure(make_record: MakeRecord) -> None:
     page = run_page(make_record(drained=(1234.0, 1234.0, 1234.0)))
     assert "1,234 orders/s" in page
-    assert "200 orders/s, p99" in page
+    assert "at 200/s, p99" in page
     assert "6,000 bytes/order" in page
     assert "90 MiB" in page
 
