@@ -62,13 +62,19 @@ def _parser() -> argparse.ArgumentParser:
         " the figures (JSON) and a page with plots. Nothing else should run on the machine.",
     )
     one.set_defaults(run=_run)
-    one.add_argument("--orders", type=int, default=defaults.orders, help="in the backlog")
-    one.add_argument("--commands", type=int, default=defaults.commands, help="in that of stock")
+    one.add_argument(
+        "--orders", type=int, default=defaults.orders, help="in the backlog (%(default)s)"
+    )
+    one.add_argument(
+        "--commands", type=int, default=defaults.commands, help="in that of stock (%(default)s)"
+    )
     one.add_argument(
         "--rates", type=_rates, default=defaults.rates, metavar="N,N,...",
-        help="orders a second that arrive (%(default)s)",
+        help="orders a second that arrive (20,200,500)",
     )  # fmt: skip
-    one.add_argument("--seconds", type=int, default=defaults.seconds, help="at each rate")
+    one.add_argument(
+        "--seconds", type=int, default=defaults.seconds, help="at each rate (%(default)s)"
+    )
     one.add_argument(
         "--repeats", type=int, default=defaults.repeats,
         help="of each phase (%(default)s); more make the spreads narrower",
@@ -93,7 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rates(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("give whole numbers, as in 20,200,500") from None
 
 
 def _run(arguments: argparse.Namespace) -> int:
