@@ -9,6 +9,8 @@ STAMP := .venv/stamp
 STATE ?= .state/up
 UP_OPTIONS ?=
 TESTS ?=
+BASELINE ?=
+BENCH_OPTIONS ?=
 
 PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
 LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
@@ -21,6 +23,8 @@ help:  ## show this list
 	@echo "  STATE=DIR of up, down, wipe, env, status: another state folder than .state/up"
 	@echo "  UP_OPTIONS=...: see '$(PYTHON) -m local_stack up --help', as in --replicas stock=3"
 	@echo "  TESTS=...: what pytest is given, as in TESTS='services/stock -k reserve'"
+	@echo "  BASELINE=FILE: figures of an earlier bench to compare with, as in loadtest/reports/x.json"
+	@echo "  BENCH_OPTIONS=...: see '$(PYTHON) -m bench run --help', as in '--repeats 6'"
 	@echo "  KAFKA_BOOTSTRAP_SERVERS=host:port in the environment: use that broker, start none"
 
 setup: $(STAMP)  ## make .venv with all that is needed; at once where nothing changed
@@ -65,7 +69,7 @@ demo: $(STAMP)  ## run the example orders through the whole system and show what
 	@$(PYTHON) -m local_stack.demo
 
 bench: $(STAMP)  ## measure throughput and latency beside pgbench, on a stack of its own
-	@$(PYTHON) loadtest/bench.py
+	@$(PYTHON) -m bench run $(if $(BASELINE),--baseline "$(BASELINE)") $(BENCH_OPTIONS)
 
 format: $(STAMP)  ## bring all code into form
 	@$(PYTHON) -m ruff check --fix .

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_stack.demo.__main__ import prefix_of_its_own
-from local_stack.streams import connection_to, delete_topics
+from local_stack.streams import connection_to, delete_topics, prefix_of_its_own
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.topics import admin_client, create_topics
@@ -25,9 +24,9 @@ def test_on_a_broker_of_the_environment_every_demo_has_a_prefix_of_its_own(
 ) -> None:
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "shop.")
-    assert prefix_of_its_own() == {}
+    assert prefix_of_its_own("demo") == {}
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "b:1")
-    one, other = prefix_of_its_own(), prefix_of_its_own()
+    one, other = prefix_of_its_own("demo"), prefix_of_its_own("demo")
     assert one != other
     assert one["KAFKA_TOPIC_PREFIX"].startswith("shop.demo-")
     connection = connection_to({"KAFKA_BOOTSTRAP_SERVERS": "b:1", **one})

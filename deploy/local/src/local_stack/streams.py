@@ -1,6 +1,7 @@
 """Publishing to the stack's topics and listening to them, as any client outside would."""
 
 import os
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,17 @@ def connection_to(environment: "Mapping[str, str]") -> KafkaConnection:
         sasl_username=os.environ.get("KAFKA_SASL_USERNAME"),
         sasl_password=os.environ.get("KAFKA_SASL_PASSWORD"),
     )
+
+
+def prefix_of_its_own(purpose: str) -> dict[str, str]:
+    """A prefix for one run where the environment names the broker: others may use it.
+
+    `purpose` stands in its name, as in `demo-1f2e3d4c.`. Empty where the broker is the stack's own.
+    """
+    if not os.environ.get(ADDRESS_VARIABLE):
+        return {}
+    own = f"{os.environ.get(PREFIX_VARIABLE, '')}{purpose}-{secrets.token_hex(4)}."
+    return {PREFIX_VARIABLE: own}
 
 
 async def delete_topics(connection: KafkaConnection) -> None:

@@ -8,7 +8,6 @@ where an invariant fails or an order's outcome is other than expected.
 import argparse
 import asyncio
 import os
-import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -26,10 +25,10 @@ from local_stack.demo.report import print_report
 from local_stack.demo.results import EVENTS, OUTCOMES, read_results
 from local_stack.errors import StackError
 from local_stack.kafka import ADDRESS_VARIABLE, IDEMPOTENCE_VARIABLE
-from local_stack.layout import PREFIX_VARIABLE, SERVICES, STEPS
+from local_stack.layout import SERVICES, STEPS
 from local_stack.seed import seed
 from local_stack.stack import Stack
-from local_stack.streams import connection_to, delete_topics, listener, producer
+from local_stack.streams import connection_to, delete_topics, listener, prefix_of_its_own, producer
 from orderctl.auditing import audit_everything, wait_until_at_rest
 from orderctl.errors import OperatorError
 from orderctl.order_files import COMMANDS, Line, read_lines
@@ -98,7 +97,7 @@ def _run(console: Console, state: Path, files: Files) -> int:
         state,
         services=SERVICES,
         steps=STEPS,
-        environment={"PAY_DEADLINE_S": str(PAY_DEADLINE_S), **prefix_of_its_own()},
+        environment={"PAY_DEADLINE_S": str(PAY_DEADLINE_S), **prefix_of_its_own("demo")},
         allow_trial_broker=True,
         owner_pid=os.getpid(),
         tell=lambda line: console.print(line, markup=False, highlight=False),
@@ -125,14 +124,6 @@ def _run(console: Console, state: Path, files: Files) -> int:
         markup=False,
     )
     return 0 if well else 1
-
-
-def prefix_of_its_own() -> dict[str, str]:
-    """A prefix of the demo's own where the environment names the broker: others may use it."""
-    if not os.environ.get(ADDRESS_VARIABLE):
-        return {}
-    own = f"{os.environ.get(PREFIX_VARIABLE, '')}demo-{secrets.token_hex(4)}."
-    return {PREFIX_VARIABLE: own}
 
 
 async def _show(

@@ -1,0 +1,145 @@
+"""The benchmark on the broker: publishing, waiting for a number of answers, reading them after."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+from bench.errors import BenchError
+from shared.audit.reading import partitions_of
+from shared.contracts.topics import TOPICS
+from shared.kafka.topics import admin_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from shared.kafka.connection import KafkaConnection
+
+POLL_S = 0.25
+BATCH_BYTES = 256 * 1024
+TYPE_HEADER = "ce_type"
+
+Ends = dict[TopicPartition, int]
+
+
+class Outgoing(NamedTuple):
+    """A message to be published."""
+
+    key: bytes
+    value: bytes
+
+
+class Answer(NamedTuple):
+    """A message that the system published."""
+
+    kind: str
+    key: str
+    at_ms: int
+    """When the broker stored it, milliseconds since the epoch."""
+
+
+class Bus:
+    """A producer and a consumer on the stack's broker."""
+
+    def __init__(
+        self, connection: KafkaConnection, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer
+    ) -> None:
+        self._connection = connection
+        self._producer = producer
+        self._consumer = consumer
+
+    async def publish(self, topic: str, message: Outgoing) -> asyncio.Future[object]:
+        """Hand it to the producer; the future ends when the broker has it."""
+        name = self._connection.named(topic)
+        future: asyncio.Future[object] = await self._producer.send(
+            name, message.value, key=message.key
+        )
+        return future
+
+    async def publish_all(self, topic: str, messages: Sequence[Outgoing]) -> None:
+        """Publish them as fast as the broker takes them. Raises the broker's errors."""
+        sent = [await self.publish(topic, message) for message in messages]
+        await asyncio.gather(*sent)
+
+    async def ends(self, topic: str) -> Ends:
+        """Where each partition of the topic ends now."""
+        places = await partitions_of(self._connection, [topic])
+        return dict(await self._consumer.end_offsets(places))
+
+    async def grown(self, since: Ends, by: int, *, within_s: float) -> None:
+        """Wait until the partitions hold `by` more messages than they did.
+
+        Raises BenchError where none come for so long; nothing else is asked of the system.
+        """
+        start = sum(since.values())
+        seen, deadline = 0, time.monotonic() + within_s
+        while True:
+            now = sum((await self._consumer.end_offsets(list(since))).values()) - start
+            if now >= by:
+                return
+            if now > seen:
+                seen, deadline = now, time.monotonic() + within_s
+            if time.monotonic() > deadline:
+                topic = self._connection.plain(next(iter(since)).topic)
+                raise BenchError(
+                    f"{now:,} of {by:,} messages came on {topic}, and none for {within_s:.0f} s"
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def answers(self, since: Ends) -> list[Answer]:
+        """Every message from there to the end."""
+        until = await self._consumer.end_offsets(list(since))
+        self._consumer.assign(list(since))
+        for place, offset in since.items():
+            self._consumer.seek(place, offset)
+        found = []
+        open_ones = {place for place in since if until[place] > since[place]}
+        while open_ones:
+            batches = await self._consumer.getmany(timeout_ms=1_000, max_records=5_000)
+            for records in batches.values():
+                for record in records:
+                    kind = dict(record.headers).get(TYPE_HEADER, b"").decode()
+                    found.append(Answer(kind, (record.key or b"").decode(), record.timestamp))
+            open_ones = {
+                place for place in open_ones if await self._consumer.position(place) < until[place]
+            }
+        self._consumer.unsubscribe()
+        return found
+
+
+@asynccontextmanager
+async def open_bus(connection: KafkaConnection) -> AsyncIterator[Bus]:
+    """A bus whose messages leave at once."""
+    producer = AIOKafkaProducer(
+        **connection.client_options(), acks="all", linger_ms=0, max_batch_size=BATCH_BYTES
+    )
+    consumer = AIOKafkaConsumer(
+        **connection.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    async with producer, consumer:
+        yield Bus(connection, producer, consumer)
+
+
+async def stamp_by_broker(connection: KafkaConnection, topics: Sequence[str]) -> None:
+    """Let the broker's clock stamp what is published on `topics`, not the publisher's."""
+    async with admin_client(connection) as client:
+        for response in await client.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC,
+                    connection.named(topic),
+                    # All of them: what is left out goes back to the broker's default.
+                    {**TOPICS[topic].config, "message.timestamp.type": "LogAppendTime"},
+                )
+                for topic in topics
+            ]
+        ):
+            for code, *detail in response.resources:
+                if code:
+                    raise BenchError(f"a topic can't be set up: {for_code(code).__name__} {detail}")

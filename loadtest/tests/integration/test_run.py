@@ -1,0 +1,105 @@
+"""A tiny run on a stack of its own, and one that is broken off. No time is asserted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.errors import BenchError
+from bench.figures import figures
+from bench.machine import DATABASE, loop, pgbench
+from bench.page import run_page
+from bench.plan import Plan
+from bench.run import run
+from local_stack.processes import find_left_over
+from shared.testing.signals import eventually
+
+if TYPE_CHECKING:
+    from local_stack import Environment, Stack
+
+ROOT = Path(__file__).parents[3]
+TINY = Plan(
+    orders=60, commands=80, rates=(40,), seconds=1, repeats=1,
+    pgbench_s=1, pgbench_scale=1, loop_s=0.05,
+)  # fmt: skip
+WITHIN_S = 600
+"""A whole stack starts, on a machine that may be busy."""
+PARTS = {"postgres", "valkey", "order-orchestrator-0", "stock-0", "payment-0", "coupon-0"}
+
+
+@pytest.mark.timeout(WITHIN_S)
+def test_a_run_measures_everything_and_leaves_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    record = run(TINY, tmp_path / "state", told.append)
+    assert [phase.name for phase in record.phases] == ["drain", "rate-40", "commands"]
+    drain, rate, commands = (phase.repeats[0] for phase in record.phases)
+    assert sum(drain.bins) == drain.messages == 60
+    assert sum(rate.latency_ms.values()) == sum(rate.sent_late_ms.values()) == 40
+    assert sum(commands.bins) == 80
+    assert all(one.wal_bytes > 0 and one.per_second > 0 for one in (drain, rate, commands))
+    assert rate.usage.cpu_s.keys() >= PARTS
+    assert rate.usage.cpu_s["order-orchestrator-0"] > 0
+    assert record.memory_bytes.keys() >= PARTS
+    assert len(record.limits.pgbench_tps) == 2
+    assert len(record.limits.loop_per_s) == 3
+    assert all(figure.spread.low is None for figure in figures(record)), "once is no spread"
+    assert "orders drained" in run_page(record)
+    assert "round 1 of 1" in "\n".join(told)
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.timeout(WITHIN_S)
+async def test_a_run_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
+    state, log = tmp_path / "state", tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "bench", "run", "--state", str(state),
+                "--out", str(tmp_path / "out.json"),
+            ],
+            cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        # Then comes pgbench: a process of its own, which has to go, too.
+        await eventually(
+            lambda: "seeded" in log.read_text(), within_s=WITHIN_S / 2, describe="it is seeded"
+        )
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, WITHIN_S / 4) == 130, log.read_text()
+    finally:
+        process.kill()
+    assert not state.exists()
+    assert find_left_over(state) == []
+    assert not (tmp_path / "out.json").exists()
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_folder_in_use_is_left_alone(infrastructure: Stack, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="take another folder with --state"):
+        run(TINY, infrastructure.folder.path, lambda _: None)
+    assert infrastructure.running()
+
+
+async def test_the_yardsticks_read_something_and_tidy_up(environment: Environment) -> None:
+    import asyncpg
+
+    url = environment.admin_database_url
+    assert await pgbench(url, scale=1, seconds=1) > 0
+    assert loop(0.01) > 0
+    connection = await asyncpg.connect(url)
+    try:
+        known = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE)
+    finally:
+        await connection.close()
+    assert known is None
+
+
+async def test_pgbench_says_why_it_fails(environment: Environment) -> None:
+    with pytest.raises(BenchError, match=r"pgbench exited with 1: .*(scale|range)"):
+        await pgbench(environment.admin_database_url, scale=0, seconds=1)
