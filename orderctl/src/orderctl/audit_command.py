@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from orderctl.audit_text import details, invariants_table
 from orderctl.auditing import audit_everything, wait_until_at_rest, without_topics
@@ -108,7 +108,7 @@ async def _at_rest(dsn: str, kafka: KafkaConnection | None, *, within_s: float) 
     try:
         moving = await wait_until_at_rest(dsn, kafka, within_s=within_s)
     except (KafkaError, TopicError) as error:
-        why = f"the broker: {error}"
+        why = _no_topics(kafka, error)
         moving = await wait_until_at_rest(dsn, None, within_s=within_s)
     if moving:
         note(
@@ -119,9 +119,15 @@ async def _at_rest(dsn: str, kafka: KafkaConnection | None, *, within_s: float) 
         try:
             return await audit_everything(dsn, kafka)
         except (KafkaError, TopicError) as error:
-            why = f"the broker: {error}"
+            why = _no_topics(kafka, error)
     note(f"the topics were not looked at: {why}")
     return await audit_everything(dsn, None) + without_topics(why)
+
+
+def _no_topics(kafka: KafkaConnection | None, error: Exception) -> str:
+    if isinstance(error, KafkaConnectionError) and kafka is not None:
+        return f"no Kafka broker answers at {kafka.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS)"
+    return " ".join(str(error).split())
 
 
 def _go_on(dsn: str, every: str, host: str, port: int | None) -> None:

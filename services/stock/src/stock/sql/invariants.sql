@@ -45,6 +45,7 @@ WHERE product.product_id IS NULL
 -- name: one_live_reservation
 -- Invariant 2, always: an order has at most one live reservation of a product: one row, which names
 -- each product once.
+-- In passes: by order, of reservation.
 SELECT order_id, line ->> 0 AS product_id, count(*) AS reservations
 FROM reservation, jsonb_array_elements(lines) AS line
 WHERE state IN ('RESERVED', 'COMMITTED')
