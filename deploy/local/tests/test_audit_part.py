@@ -22,8 +22,11 @@ def test_the_auditor_runs_as_a_part_and_comes_back(tmp_path: Path) -> None:
         environment = stack.up()
         with urllib.request.urlopen(environment.admin_url("audit-0") + "/metrics") as answer:
             text = answer.read().decode()
-        for number in range(1, 11):
+        # lag, inboxes and outboxes are looked at once the system rests, which passes don't wait for
+        for number in (1, 2, 3, 4, 5, 6, 7, 10):
             assert f'invariant_violations{{invariant="{number}"}} 0.0' in text
+        for number in (8, 9):
+            assert f'invariant="{number}"' not in text
         before = stack.kill("audit-0")
         assert stack.wait_healthy("audit-0") != before
     finally:
