@@ -1,19 +1,39 @@
-"""`orderctl audit`: every invariant over all schemas and topics."""
+"""`orderctl audit`: every invariant over all schemas and topics, once or again and again."""
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from orderctl.auditing import audit_everything, wait_until_at_rest
-from orderctl.running import note, run
-from orderctl.terminal import visible
+from orderctl.audit_text import details, invariants_table
+from orderctl.auditing import audit_everything, wait_until_at_rest, without_topics
+from orderctl.auditor import Auditor
+from orderctl.running import USAGE, fail, note, run
+from orderctl.terminal import console, visible
 from shared.kafka.connection import KafkaConnection
+from shared.kafka.topics import TopicError
+from shared.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from shared.audit import Report
+
+VIOLATED: Final = 1
+UNKNOWN: Final = 2
+"""Exit code where nothing is violated and something could not be looked at."""
+NO_BROKER: Final = "KAFKA_BOOTSTRAP_SERVERS is not set"
+
+_DURATION: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h|)")
+_UNIT_S: Final = {"": 1, "s": 1, "m": 60, "h": 3_600}
+
+
+def _seconds(given: str) -> str:
+    if given and not _DURATION.fullmatch(given):
+        fail(f"'{given}' is no time: write 60s, 5m or 1h", USAGE)
+    return given
 
 
 def audit_command(
@@ -24,7 +44,7 @@ def audit_command(
         str,
         typer.Option(
             envvar="KAFKA_BOOTSTRAP_SERVERS",
-            help="Addresses of the brokers; without them the topics are not looked at.",
+            help="Addresses of the brokers; without them the audit is not complete.",
         ),
     ] = "",
     prefix: Annotated[
@@ -33,26 +53,92 @@ def audit_command(
     within: Annotated[
         float, typer.Option(help="Seconds to wait for the system to come to rest.", min=0)
     ] = 30.0,
-    always: Annotated[
-        bool, typer.Option("--always", help="Only what holds during traffic too, without waiting.")
+    live: Annotated[
+        bool,
+        typer.Option("--live", "--always", help="Only what holds during traffic, without waiting."),
     ] = False,
+    every: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            callback=_seconds,
+            help="Go on without end, as --live, with a pass every 60s, 5m or 1h; a pass looks at"
+            " what moved and at a part of all orders.",
+        ),
+    ] = "",
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="ADMIN_PORT",
+            help="With --every: the port of /metrics and /readyz.",
+            min=0,
+            max=65_535,
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(envvar="ADMIN_HOST", help="With --every: the address of that port.")
+    ] = "127.0.0.1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check every invariant over all schemas and topics; exit code 1 on a violation.
+    """Check every invariant over all schemas and topics. Writes nothing.
 
-    Waits until the system rests, or until the time is up. Writes nothing.
+    Waits until the system rests, or until the time is up. Exit code 0: all hold; 1: one is
+    violated; 2: none is, as far as could be looked at, but something could not be.
     """
+    if every:
+        _go_on(database_url, every, metrics_host, metrics_port)
+        return
     kafka = KafkaConnection(bootstrap_servers, prefix) if bootstrap_servers else None
+    work = (
+        audit_everything(database_url, None, only_always=True)
+        if live
+        else _at_rest(database_url, kafka, within_s=within)
+    )
+    report = run(work, url=database_url, brokers=bootstrap_servers, code=UNKNOWN)
+    if as_json:
+        typer.echo(report.to_json())
+    else:
+        _show(report)
+    sys.exit(VIOLATED if report.violated else 0 if report.ok else UNKNOWN)
 
-    async def work() -> Report:
-        if not always:
-            moving = await wait_until_at_rest(database_url, kafka, within_s=within)
-            if moving:
-                note(f"after {within:g} s the system is still at work: {moving}")
-        return await audit_everything(database_url, kafka, only_always=always)
 
-    report = run(work(), url=database_url, brokers=bootstrap_servers)
-    typer.echo(report.to_json() if as_json else visible(report.table(), keep="\n"))
-    if kafka is None and not always:
-        note("KAFKA_BOOTSTRAP_SERVERS is not set: the topics were not looked at")
-    sys.exit(0 if report.ok else 1)
+async def _at_rest(dsn: str, kafka: KafkaConnection | None, *, within_s: float) -> Report:
+    """Everything, once nothing moves any more. What can't be reached is told as not checked."""
+    why = "" if kafka else NO_BROKER
+    try:
+        moving = await wait_until_at_rest(dsn, kafka, within_s=within_s)
+    except (KafkaError, TopicError) as error:
+        why = _no_topics(kafka, error)
+        moving = await wait_until_at_rest(dsn, None, within_s=within_s)
+    if moving:
+        note(
+            f"after {within_s:g} s the system is still at work: {moving};"
+            " what holds at rest alone may seem violated"
+        )
+    if not why:
+        try:
+            return await audit_everything(dsn, kafka)
+        except (KafkaError, TopicError) as error:
+            why = _no_topics(kafka, error)
+    note(f"the topics were not looked at: {why}")
+    return await audit_everything(dsn, None) + without_topics(why)
+
+
+def _no_topics(kafka: KafkaConnection | None, error: Exception) -> str:
+    if isinstance(error, KafkaConnectionError) and kafka is not None:
+        return f"no Kafka broker answers at {kafka.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS)"
+    return " ".join(str(error).split())
+
+
+def _go_on(dsn: str, every: str, host: str, port: int | None) -> None:
+    found = _DURATION.fullmatch(every)
+    assert found is not None
+    every_s = float(found["number"]) * _UNIT_S[found["unit"]]
+    configure_logs("INFO", service="audit")
+    run(Auditor(dsn, every_s=every_s).run(host, port), url=dsn, code=UNKNOWN)
+
+
+def _show(report: Report) -> None:
+    console().print(invariants_table(report))
+    for line in details(report):
+        typer.echo(visible(line))

@@ -37,25 +37,27 @@ def run(
     database: str = "DATABASE_URL",
     url: str = "",
     brokers: str = "",
+    code: int = 1,
 ) -> T:
     """The result of `work`; ends the process where it fails as something outside may fail.
 
-    `database` is the variable with the database's address `url`; `brokers` are Kafka's addresses.
+    `database` is the variable with the database's address `url`; `brokers` are Kafka's addresses;
+    `code` is the exit code then.
     """
     try:
         return asyncio.run(work)
     except (OperatorError, MigrationError, TopicError, InvariantFileError) as error:
-        fail(_one_line(error))
+        fail(_one_line(error), code)
     except KafkaConnectionError:
-        fail(f"no Kafka broker answers at {brokers} (KAFKA_BOOTSTRAP_SERVERS); {_HELP}")
+        fail(f"no Kafka broker answers at {brokers} (KAFKA_BOOTSTRAP_SERVERS); {_HELP}", code)
     except KafkaError as error:
-        fail(f"Kafka at {brokers} (KAFKA_BOOTSTRAP_SERVERS): {_one_line(error)}")
+        fail(f"Kafka at {brokers} (KAFKA_BOOTSTRAP_SERVERS): {_one_line(error)}", code)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = f"{type(error).__name__}: {_one_line(error)}".removesuffix(": ")
         place = f"the database at {database}{_place(url)}"
         if leaves_pool_stale(error):
-            fail(f"{place} can't be reached: {reason}; {_HELP}")
-        fail(f"{place}: {reason}")
+            fail(f"{place} can't be reached: {reason}; {_HELP}", code)
+        fail(f"{place}: {reason}", code)
 
 
 def note(text: str) -> None:

@@ -13,7 +13,7 @@ from local_stack.errors import StackError
 from local_stack.folder import StateFolder
 from local_stack.kafka import ADDRESS_VARIABLE
 from local_stack.kafka_jars import PINS, missing_tools, pin_jars
-from local_stack.layout import SERVICES, STEPS, Service, Step, missing_modules
+from local_stack.layout import AUDIT, SERVICES, STEPS, Service, Step, missing_modules
 from local_stack.stack import Stack
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def _add_up_options(command: argparse.ArgumentParser) -> None:
         "--no-seed", action="store_true", help="without the demo's products, users and campaigns"
     )
     command.add_argument(
+        "--audit", action="store_true", help="look at the invariants all the time (part audit-0)"
+    )
+    command.add_argument(
         "--replicas", type=_assignment, action="append", default=[], metavar="SERVICE=N"
     )
     command.add_argument(
@@ -89,7 +92,7 @@ def _up(arguments: argparse.Namespace) -> int:
     try:
         stack = Stack(
             arguments.state,
-            services=_present(SERVICES) if whole else (),
+            services=_present((*SERVICES, AUDIT) if arguments.audit else SERVICES) if whole else (),
             steps=_present(STEPS) if whole else (),
             replicas=dict(arguments.replicas),
             ports=dict(arguments.port),

@@ -15,6 +15,7 @@ class Service:
     module: str
     role: str
     """The database role it connects as; its schema has the same name."""
+    arguments: tuple[str, ...] = ()
     replicas: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -28,12 +29,17 @@ class Step:
     arguments: tuple[str, ...]
 
 
+OPERATOR_ROLE = "operator"
+
 SERVICES = (
     Service("stock", "stock.main", "stock"),
     Service("coupon", "coupon.main", "coupon"),
     Service("payment", "payment.main", "payment"),
     Service("order-orchestrator", "order_orchestrator.main", "orders"),
 )
+
+AUDIT = Service("audit", "orderctl.main", OPERATOR_ROLE, arguments=("audit", "--every", "60s"))
+"""Looks at the invariants all the time, for who asks for it (`up --audit`)."""
 
 STEPS = (
     Step("migrate", "orderctl.main", ("migrate",)),
@@ -43,7 +49,6 @@ STEPS = (
 INFRASTRUCTURE = ("postgres", "valkey", "kafka")
 
 PREFIX_VARIABLE = "KAFKA_TOPIC_PREFIX"
-OPERATOR_ROLE = "operator"
 SUPERUSER = "postgres"
 DATABASE = "shop"
 
@@ -92,7 +97,10 @@ class Options:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         fields = dict(value)
         fields["infrastructure"] = tuple(fields["infrastructure"])
-        fields["services"] = tuple(Service(**service) for service in fields["services"])
+        fields["services"] = tuple(
+            Service(**{**service, "arguments": tuple(service["arguments"])})
+            for service in fields["services"]
+        )
         fields["steps"] = tuple(
             Step(step["name"], step["module"], tuple(step["arguments"])) for step in fields["steps"]
         )

@@ -41,7 +41,7 @@ class Program(Part):
         self._port = self.ports.claim(self.name)
 
     def command(self) -> Sequence[str]:
-        return (sys.executable, "-m", self._service.module)
+        return (sys.executable, "-m", self._service.module, *self._service.arguments)
 
     def environment(self) -> Mapping[str, str]:
         shared = dict(self._addresses())

@@ -2,11 +2,13 @@
 -- the orchestrator hears of it, and the orchestrator commits before they hear from it, so that a
 -- snapshot never shows an effect without its cause, and all of this holds at every moment.
 -- A step that an operator settled is owed no more, and one that turned out to be done late is
--- about to be undone: both are left out.
+-- about to be undone: both are left out. Tables stand without their schemas, so that a pass can
+-- narrow them.
 
 -- name: sold_exactly_where_confirmed
 -- Invariant 2, always: a reservation is sold where its order is confirmed and nowhere else, line
 -- by line, at the prices that the order was told.
+-- In passes: by order, of saga, reservation.
 SELECT coalesce(ordered.order_id, reservation.order_id) AS order_id, ordered.state,
        reservation.state AS reservation_state, ordered.lines, reservation.lines AS sold_lines
 FROM (
@@ -17,10 +19,10 @@ FROM (
                              ORDER BY place)
             FROM jsonb_array_elements(placed::jsonb -> 'lines') WITH ORDINALITY
                  AS item (line, place)) AS lines
-    FROM orders.saga
+    FROM saga
     WHERE state IN ('CONFIRMED', 'COMPLETING')
 ) AS ordered
-FULL JOIN (SELECT * FROM stock.reservation WHERE state = 'COMMITTED') AS reservation
+FULL JOIN (SELECT * FROM reservation WHERE state = 'COMMITTED') AS reservation
      ON reservation.order_id = ordered.order_id
 WHERE ordered.commit_step IS DISTINCT FROM 'settled'
   AND (ordered.order_id IS NULL
@@ -29,9 +31,10 @@ WHERE ordered.commit_step IS DISTINCT FROM 'settled'
 
 -- name: nothing_reserved_for_ended_orders
 -- Invariant 2, always: an order that was rejected or cancelled holds no units.
+-- In passes: by order, of saga, reservation.
 SELECT order_id, saga.state, reservation.state AS reservation_state
-FROM orders.saga
-JOIN stock.reservation USING (order_id)
+FROM saga
+JOIN reservation USING (order_id)
 WHERE saga.state IN ('REJECTED', 'CANCELLED')
   AND reservation.state IN ('RESERVED', 'COMMITTED')
   AND coalesce(progress::jsonb -> 'steps' ->> 'reserve', '')
@@ -39,10 +42,11 @@ WHERE saga.state IN ('REJECTED', 'CANCELLED')
 
 -- name: reservations_are_what_was_ordered
 -- Invariant 2, always: every reservation is of an order, and holds its products and quantities.
+-- In passes: by order, of saga, reservation.
 SELECT order_id, saga.state, reservation.state AS reservation_state,
        placed::jsonb -> 'lines' AS ordered_lines, reservation.lines AS reserved_lines
-FROM stock.reservation
-LEFT JOIN orders.saga USING (order_id)
+FROM reservation
+LEFT JOIN saga USING (order_id)
 WHERE saga.order_id IS NULL
    OR (reservation.lines <> '[]'::jsonb
        AND placed::jsonb -> 'lines' IS DISTINCT FROM (
@@ -53,6 +57,7 @@ WHERE saga.order_id IS NULL
 -- Invariant 3, always: a coupon is used where its order is confirmed, with the discount that the
 -- order was told; none is held or used by an order that ended otherwise, or for another order's
 -- coupon or user.
+-- In passes: by order, of saga, coupon_hold.
 SELECT coalesce(ordered.order_id, hold.order_id) AS order_id, ordered.state, ordered.coupon_id,
        hold.state AS hold_state, hold.coupon_id AS held_coupon_id, ordered.discount,
        hold.discount AS held_discount
@@ -61,9 +66,9 @@ FROM (
            (progress ->> 'discount')::bigint AS discount,
            progress::jsonb -> 'steps' ->> 'hold' AS hold_step,
            progress::jsonb -> 'steps' ->> 'use' AS use_step
-    FROM orders.saga
+    FROM saga
 ) AS ordered
-FULL JOIN (SELECT * FROM coupon.coupon_hold WHERE state IN ('HELD', 'USED')) AS hold
+FULL JOIN (SELECT * FROM coupon_hold WHERE state IN ('HELD', 'USED')) AS hold
      ON hold.order_id = ordered.order_id
 WHERE ordered.order_id IS NULL
    OR (hold.order_id IS NOT NULL
@@ -80,6 +85,7 @@ WHERE ordered.order_id IS NULL
 -- name: captured_is_the_total
 -- Invariant 5, always: what was captured and not refunded is the order's total where it is
 -- confirmed, and nothing where it ended otherwise or is not there at all.
+-- In passes: by order, of saga, payment.
 SELECT coalesce(ordered.order_id, payment.order_id) AS order_id, ordered.state, ordered.total,
        payment.state AS payment_state, payment.captured, payment.refunded
 FROM (
@@ -90,9 +96,9 @@ FROM (
             FROM jsonb_array_elements(placed::jsonb -> 'lines') WITH ORDINALITY
                  AS item (line, place))
            - coalesce((progress ->> 'discount')::bigint, 0) AS total
-    FROM orders.saga
+    FROM saga
 ) AS ordered
-FULL JOIN payment.payment ON payment.order_id = ordered.order_id
+FULL JOIN payment ON payment.order_id = ordered.order_id
 WHERE ordered.order_id IS NULL
    OR (ordered.state IN ('COMPLETING', 'CONFIRMED')
        AND (coalesce(payment.captured - payment.refunded, 0) <> ordered.total

@@ -112,6 +112,18 @@ async def test_good_states_can_be_written(row: str, connection: Postgres) -> Non
     await connection.execute(row)
 
 
+ANSWERED = (
+    "INSERT INTO inbox VALUES ('{type}', '{id}', decode(repeat('00', 16), 'hex'), {at},"
+    " jsonb_build_array(jsonb_build_array('coupon.events.v1', 'C', '{said}', '{id}', '{answer}')));"
+)
+SOLD_OUT = ANSWERED.format(
+    type="IssueCoupon", id="i-1", at="now()", said="CouponRefused",
+    answer='{"reason": "sold_out"}',
+)  # fmt: skip
+PUT_BEFORE, PUT_AFTER = (
+    ANSWERED.format(type="PutCampaign", id="p-1", at=at, said="CampaignPut", answer="{}")
+    for at in ("now() - interval '1 hour'", "now() + interval '1 hour'")
+)
 WITHOUT = "ALTER TABLE {} DROP CONSTRAINT {};"
 WHOLE = (
     CAMPAIGN.format(issued=2)
@@ -151,6 +163,11 @@ WHOLE = (
         ("DELETE FROM coupon_hold", {"holds_and_coupons_agree"}),
         ("UPDATE coupon_hold SET state = 'RESTORED'", {"holds_and_coupons_agree"}),
         ("UPDATE coupon_hold SET user_id = 'u2'", {"holds_and_coupons_agree"}),
+        (SOLD_OUT, {"demand_is_served"}),
+        (PUT_BEFORE + SOLD_OUT, {"demand_is_served"}),
+        (PUT_AFTER + SOLD_OUT, set()),
+        ("UPDATE campaign SET coupon_limit = 2;" + SOLD_OUT, set()),
+        (SOLD_OUT.replace("sold_out", "not_open"), set()),
         (
             WITHOUT.format("coupon_hold", "coupon_hold_check")
             + "UPDATE coupon_hold SET discount = 11",

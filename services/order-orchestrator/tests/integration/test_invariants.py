@@ -160,6 +160,12 @@ PLANTED = {
         )
         + "; UPDATE saga SET told_at = '2020-01-01' WHERE order_id = 'confirmed'",
     },
+    "undos_are_in_reverse": {
+        "in the order of the steps": "UPDATE outbox SET messages = ("
+        "SELECT json_agg(fields ORDER BY position DESC)"
+        " FROM json_array_elements(messages) WITH ORDINALITY AS message (fields, position))"
+        " WHERE NOT public",
+    },
     "nothing_is_forgotten": {
         "no timer, and no operator": "UPDATE saga SET timer_at = NULL WHERE order_id = 'awaiting'",
         "a late undo without a timer": _step("charge", "undoing_late", "no-money")

@@ -161,6 +161,13 @@ async def test_the_audit_finds_nothing_where_all_is_well(database: Database) -> 
         ("DELETE FROM reservation WHERE order_id = 'o-2'",
          {"reservations_hold_what_is_reserved"}),
         ("DELETE FROM reservation", {"reservations_hold_what_is_reserved"}),
+        (("INSERT INTO stock_movement (command_id, product_id, kind, quantity)"
+         " VALUES ('c-9', 'P9', 'received', 1)"), {"ledger_agrees"}),
+        (("INSERT INTO reservation (order_id, state, lines)"
+         " VALUES ('o-9', 'RELEASED', '[[\"P9\", 1, 100]]')"),
+         {"reservations_hold_what_is_reserved"}),
+        (("UPDATE reservation SET lines = '[[\"P1\", 1, 100], [\"P1\", 2, 100]]'"
+         " WHERE order_id = 'o-1'"), {"one_live_reservation"}),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )  # fmt: skip

@@ -6,21 +6,34 @@
 
 `invariants` runs the query files of the services and this package's own (`sql/invariants.sql`);
 a query returns the rows that violate it, so none means that it holds. `topics` reads the broker:
-lag, lost messages, outcomes. Some invariants hold at every moment, others once the system has come
-to rest; each query says which. Nothing is written anywhere, so it may run beside production.
+lag, lost messages, outcomes. `catalogue` has the ten invariants as sentences. Some invariants hold
+at every moment, others once the system has come to rest; each query says which. Nothing is
+written anywhere, so it may run beside production; `check_pass` is for running there all the time.
 """
 
-from shared.audit.invariants import SERVICES, InvariantFileError, Source, audit
+from shared.audit.catalogue import INVARIANTS, RUNBOOK
+from shared.audit.invariants import (
+    SERVICES,
+    InvariantFileError,
+    Orders,
+    Source,
+    audit,
+    check_pass,
+)
 from shared.audit.report import Check, Moment, Report
 from shared.audit.topics import audit_topics
 
 __all__ = [
+    "INVARIANTS",
+    "RUNBOOK",
     "SERVICES",
     "Check",
     "InvariantFileError",
     "Moment",
+    "Orders",
     "Report",
     "Source",
     "audit",
     "audit_topics",
+    "check_pass",
 ]

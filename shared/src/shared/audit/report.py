@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+VIOLATIONS_LISTED = 100
 ROWS_IN_TABLE = 5
 ROW_CHARACTERS = 200
+VALUE_CHARACTERS = 1_000
 
 
 class Moment(StrEnum):
@@ -42,10 +45,24 @@ class Check:
     looked_at: int | None = None
     """How many messages, partitions or orders were looked at, where that is known."""
     took_s: float = 0.0
+    nothing: str = ""
+    """Why there is nothing to look at; that proves nothing, and is no violation either."""
 
     @property
     def ok(self) -> bool:
         return not self.violations and not self.error
+
+    def found(
+        self, violations: Sequence[Mapping[str, Any]], started_at: float, *, looked_at: int
+    ) -> Check:
+        """The same with what was found, the first of it; `started_at` is of the monotonic clock."""
+        return replace(
+            self,
+            violations=tuple(violations[:VIOLATIONS_LISTED]),
+            more=len(violations) > VIOLATIONS_LISTED,
+            looked_at=looked_at,
+            took_s=time.monotonic() - started_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,16 @@ class Report:
     def violations(self) -> list[Check]:
         """The checks that found something, or could not be made."""
         return [check for check in self.checks if not check.ok]
+
+    @property
+    def violated(self) -> list[Check]:
+        """The checks that found something."""
+        return [check for check in self.checks if check.violations]
+
+    @property
+    def unchecked(self) -> list[Check]:
+        """The checks that could not be made."""
+        return [check for check in self.checks if check.error]
 
     @property
     def ok(self) -> bool:
@@ -73,8 +100,18 @@ class Report:
             raise AssertionError(f"invariants are violated:\n{self.table()}")
 
     def to_json(self) -> str:
-        """One JSON object: `ok`, and `checks` with all their fields."""
-        checks = [{**asdict(check), "ok": check.ok} for check in self.checks]
+        """One JSON object: `ok`, and `checks` with all their fields; long values are cut off."""
+        checks = [
+            {
+                **asdict(replace(check, violations=())),
+                "violations": [
+                    {name: _bounded(value) for name, value in row.items()}
+                    for row in check.violations
+                ],
+                "ok": check.ok,
+            }
+            for check in self.checks
+        ]
         return json.dumps({"ok": self.ok, "checks": checks}, default=str, indent=2)
 
     def table(self) -> str:
@@ -100,8 +137,16 @@ class Report:
 def _verdict(check: Check) -> str:
     if check.error:
         return "NOT CHECKED"
+    if check.nothing:
+        return "nothing there"
     count = len(check.violations)
     return f"{count}{'+' if check.more else ''} VIOLATED" if count else "holds"
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, (str, list, dict)) and len(text := str(value)) > VALUE_CHARACTERS:
+        return f"{text[:VALUE_CHARACTERS]}…"
+    return value
 
 
 def _row(row: Mapping[str, Any]) -> str:

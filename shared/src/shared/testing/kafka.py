@@ -244,5 +244,6 @@ def _append(batch: BatchBuilder, record: Record) -> bool:
         for name, value in record.headers.items()
     ]
     key = None if record.key is None else record.key.encode()
-    appended = batch.append(key=key, value=record.value, timestamp=None, headers=headers)
+    at_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None
+    appended = batch.append(key=key, value=record.value, timestamp=at_ms, headers=headers)
     return appended is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.audit import Moment, Source, audit
+from shared.audit import Moment, Orders, Source, audit, check_pass
 from shared.audit.invariants import load
 from shared.testing.signals import Gate
 
@@ -112,6 +112,30 @@ async def test_each_invariant_of_the_pipeline_finds_its_plant(
     assert found_in(await audit(database.operator_dsn, [throwaway])) == {name}
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        "GRANT USAGE ON SCHEMA stock TO PUBLIC",
+        "ALTER ROLE payment SUPERUSER",
+        "GRANT stock TO payment WITH INHERIT FALSE, SET TRUE",
+    ],
+)
+async def test_whatever_opens_a_schema_to_another_service_is_found(
+    database: Database, how: str
+) -> None:
+    """Roles are the whole server's, so nothing of this is committed."""
+    (invariant,) = [one for one in load("shared", "sql/invariants.sql") if one.number == 10]
+    async with database.connection() as connection:
+        await connection.execute("SET search_path = stock")
+        assert await connection.fetch(invariant.sql) == []
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(how)
+        rows = await connection.fetch(invariant.sql)
+        await transaction.rollback()
+    assert ("payment", "stock") in [tuple(row) for row in rows]
+
+
 def test_each_invariant_of_the_pipeline_has_a_plant() -> None:
     assert {invariant.name for invariant in load("shared", "sql/invariants.sql")} == set(PLANTS)
 
@@ -188,6 +212,55 @@ async def test_a_source_is_read_in_one_snapshot(
     gate.open()
     (await running).require()
     monkeypatch.undo()
+
+
+NARROWED = """
+-- name: by_order
+-- Invariant 6, always: nothing is open.
+-- In passes: by order, of basket.
+SELECT order_id FROM basket WHERE open;
+
+-- name: whole
+-- Invariant 4, always: nothing is heavy.
+SELECT order_id FROM basket WHERE weight > 9;
+
+-- name: dear
+-- Invariant 6, always: nothing is lost.
+-- In passes: left out, since it asks everybody.
+SELECT order_id FROM basket WHERE weight < 0;
+
+-- name: resting
+-- Invariant 6, at rest: nothing is there.
+SELECT order_id FROM basket;
+"""
+
+
+@pytest.mark.parametrize(
+    ("orders", "found"),
+    [
+        (Orders("", None), {"o-1", "o-2", "o-3"}),
+        (Orders("", "o-1"), {"o-1"}),
+        (Orders("o-1", "o-2"), {"o-2"}),
+        (Orders("o-2", None), {"o-3"}),
+        (Orders("o-1", "o-2", ["o-3", "o-9"]), {"o-2", "o-3"}),
+    ],
+)
+async def test_a_pass_looks_at_its_orders_alone_and_not_at_what_is_left_out(
+    database: Database, package_with: PackageWith, orders: Orders, found: set[str]
+) -> None:
+    await execute(
+        database,
+        "CREATE TABLE stock.basket (order_id text PRIMARY KEY, open bool, weight int)",
+        "INSERT INTO stock.basket VALUES ('o-1', true, 9), ('o-2', true, 9), ('o-3', true, 10)",
+        "GRANT SELECT ON stock.basket TO operator",
+    )
+    source = Source("stock", package_with(NARROWED))
+    report = await check_pass(database.operator_dsn, orders, [source])
+    own = {one.name for one in load("shared", "sql/invariants.sql")}
+    assert {check.name for check in report.checks} - own == {"by_order", "whole"}
+    rows = {check.name: {row["order_id"] for row in check.violations} for check in report.violated}
+    assert rows == {"by_order": found, "whole": {"o-3"}}
+    assert not report.unchecked
 
 
 async def test_an_audit_writes_nothing(database: Database, package_with: PackageWith) -> None:

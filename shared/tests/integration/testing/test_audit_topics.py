@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +20,7 @@ from shared.contracts.orders import (
     OrderRejected,
     OutcomeReason,
 )
+from shared.contracts.topics import RETENTION_MS
 from shared.testing.builders import commit_stock, release_stock, reserve_stock
 from shared.testing.kafka import Record
 
@@ -31,6 +33,36 @@ if TYPE_CHECKING:
 COMMANDS = "stock.commands.v1"
 EVENTS = "orders.events.v1"
 AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def accepted(order_id: str) -> OrderAccepted:
+    return OrderAccepted(order_id=order_id, user_id="user_1", version=1, at=AT)
+
+
+def awaiting(order_id: str) -> OrderAwaitingPayment:
+    return OrderAwaitingPayment(
+        order_id=order_id, user_id="user_1", version=2, at=AT, items=(), total=1, discount=0,
+        currency="KRW", pay_by=AT,
+    )  # fmt: skip
+
+
+def confirmed(order_id: str) -> OrderConfirmed:
+    return OrderConfirmed(
+        order_id=order_id, user_id="user_1", version=3, at=AT, items=(), total=1, discount=0,
+        currency="KRW",
+    )  # fmt: skip
+
+
+def rejected(order_id: str) -> OrderRejected:
+    return OrderRejected(
+        order_id=order_id, user_id="user_1", version=3, at=AT, reason=OutcomeReason.OUT_OF_STOCK
+    )
+
+
+def cancelled(order_id: str) -> OrderCancelled:
+    return OrderCancelled(
+        order_id=order_id, user_id="user_1", version=3, at=AT, reason=OutcomeReason.PAYMENT_TIMEOUT
+    )
 
 
 @pytest.fixture
@@ -146,34 +178,70 @@ async def test_lag_is_found_and_is_no_loss(stock_topics: Topics, database: Datab
     assert (await check_lag(stock_topics.connection, "stock")).ok
 
 
-def accepted(order_id: str) -> OrderAccepted:
-    return OrderAccepted(order_id=order_id, user_id="user_1", version=1, at=AT)
-
-
-def awaiting(order_id: str) -> OrderAwaitingPayment:
-    return OrderAwaitingPayment(
-        order_id=order_id, user_id="user_1", version=2, at=AT, items=(), total=1, discount=0,
-        currency="KRW", pay_by=AT,
-    )  # fmt: skip
-
-
-def confirmed(order_id: str) -> OrderConfirmed:
-    return OrderConfirmed(
-        order_id=order_id, user_id="user_1", version=3, at=AT, items=(), total=1, discount=0,
-        currency="KRW",
-    )  # fmt: skip
-
-
-def rejected(order_id: str) -> OrderRejected:
-    return OrderRejected(
-        order_id=order_id, user_id="user_1", version=3, at=AT, reason=OutcomeReason.OUT_OF_STOCK
+async def test_what_the_inbox_may_have_forgotten_is_not_judged(
+    stock_topics: Topics, database: Database
+) -> None:
+    """Kafka deletes segments, so that a message may outlive its retention, and its inbox row."""
+    old = int((time.time() - RETENTION_MS / 1000 - 60) * 1000)
+    await stock_topics.publish(
+        COMMANDS,
+        [Record(release_stock("o-1").to_bytes(), "o-1", timestamp_ms=old), release_stock("o-2")],
     )
+    await commit_all(stock_topics)
+    report = await audited(stock_topics, database)
+    assert problems(report) == ["ReleaseStock o-2:reserve:undo was lost"]
 
 
-def cancelled(order_id: str) -> OrderCancelled:
-    return OrderCancelled(
-        order_id=order_id, user_id="user_1", version=3, at=AT, reason=OutcomeReason.PAYMENT_TIMEOUT
-    )
+async def store(database: Database, **states: str) -> None:
+    """Sagas of these states."""
+    async with database.connection("orders") as connection:
+        for order_id, state in states.items():
+            await connection.execute(
+                "INSERT INTO saga (order_id, user_id, fingerprint, fingerprint_version,"
+                " accepted_at, placed, definition_version, state, version, told_version, told_at,"
+                " progress, history, waiting)"
+                " VALUES ($1, '', decode(repeat('00', 16), 'hex'), 1, now(), '{}', 1, $2, 1, 1,"
+                " now(), '{}', '', false)",
+                order_id, state,
+            )  # fmt: skip
+
+
+STORED = {"a": "CONFIRMED", "b": "REJECTED", "c": "CANCELLED", "d": "AWAITING_PAYMENT"}
+
+
+async def test_orders_that_were_told_of_are_there_as_told(
+    stock_topics: Topics, database: Database
+) -> None:
+    told = [accepted("a"), confirmed("a"), rejected("b"), accepted("c"), cancelled("c")]
+    await stock_topics.publish(EVENTS, [*told, confirmed("a"), accepted("d"), awaiting("d")])
+    await store(database, **STORED)
+    report = await audited(stock_topics, database)
+    report.require()
+    (check,) = [one for one in report.checks if one.name == "orders_are_told_as_they_are"]
+    assert check.looked_at == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "stored", "found"),
+    [
+        ([accepted("a"), confirmed("a")], {}, ("a", None, ["OrderAccepted", "OrderConfirmed"])),
+        ([], {"b": "REJECTED"}, ("b", "REJECTED", [])),
+        ([accepted("c"), cancelled("c")], {"c": "CONFIRMED"},
+         ("c", "CONFIRMED", ["OrderAccepted", "OrderCancelled"])),
+        ([accepted("d"), awaiting("d")], {"d": "CANCELLED"},
+         ("d", "CANCELLED", ["OrderAccepted", "OrderAwaitingPayment"])),
+    ],
+    ids=["no such order", "never told", "another outcome", "its outcome is missing"],
+)  # fmt: skip
+async def test_an_order_that_is_told_otherwise_is_found_by_that_check_alone(
+    stock_topics: Topics, database: Database, told: Any, stored: Any, found: Any
+) -> None:
+    await stock_topics.publish(EVENTS, [accepted("x"), confirmed("x"), *told])
+    await store(database, x="CONFIRMED", **stored)
+    (check,) = (await audited(stock_topics, database)).violations
+    assert check.name == "orders_are_told_as_they_are"
+    order_id, state, events = found
+    assert check.violations == ({"order_id": order_id, "state": state, "told": events},)
 
 
 async def test_one_outcome_each_however_often_it_is_delivered(stock_topics: Topics) -> None:

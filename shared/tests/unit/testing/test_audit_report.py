@@ -89,6 +89,43 @@ def test_a_query_that_does_not_say_is_refused(
         load(name, "invariants.sql")
 
 
+def test_the_comment_says_what_passes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = write(
+        tmp_path,
+        "-- name: a\n-- Invariant 1, always: one.\n-- In passes: by order, of saga,\n"
+        "-- saga_history.\nSELECT 1;\n\n"
+        "-- name: b\n-- Invariant 1, always: two.\n"
+        "-- In passes: left out, it is dear.\nSELECT 2;\n",
+    )
+    first, second = sorted(load(name, "invariants.sql"), key=lambda one: one.name)
+    assert (first.text, first.by_order, first.left_out) == ("one.", ("saga", "saga_history"), False)
+    assert (second.text, second.by_order, second.left_out) == ("two.", (), True)
+
+
+def test_what_begins_with_with_cannot_be_narrowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    comment = "-- Invariant 1, always: one.\n-- In passes: by order, of saga."
+    name = write(tmp_path, f"-- name: a\n{comment}\nWITH x AS (SELECT 1) SELECT * FROM x;\n")
+    with pytest.raises(InvariantFileError, match="can't be narrowed"):
+        load(name, "invariants.sql")
+
+
+def test_long_values_are_cut_off() -> None:
+    long = Check("a", "b", 1, Moment.ALWAYS, "c", violations=({"lines": "x" * 9_999, "n": 1},))
+    (check,) = json.loads(Report((long,)).to_json())["checks"]
+    assert len(check["violations"][0]["lines"]) < 1_100
+    assert check["violations"][0]["n"] == 1
+
+
+def test_nothing_to_look_at_is_no_violation_and_says_so() -> None:
+    nothing = Check("a", "redis", 9, Moment.AT_REST, "c", nothing="nobody keeps any")
+    assert Report((HOLDS, nothing)).ok
+    assert "nothing there" in Report((HOLDS, nothing)).table()
+
+
 def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(InvariantFileError, match="brings no"):
         load("shared", "sql/nothing.sql")

@@ -40,3 +40,21 @@ WHERE coupon.state IS DISTINCT FROM live.state;
 SELECT order_id, total, discount
 FROM coupon_hold
 WHERE discount NOT BETWEEN 0 AND total;
+
+-- name: demand_is_served
+-- Invariant 3, at rest: where demand is N or more, N are issued: nobody was told `sold_out`, since
+-- the campaign was last put, while coupons are left.
+WITH answered AS (
+    SELECT answer ->> 1 AS coupon_id, answer ->> 2 AS said, received_at,
+           (answer ->> 4)::json ->> 'reason' AS reason
+    FROM inbox, jsonb_array_elements(answers) AS answer
+    WHERE answers IS NOT NULL
+)
+SELECT coupon_id, coupon_limit, issued, count(*) AS told_sold_out
+FROM answered
+JOIN campaign USING (coupon_id)
+WHERE reason = 'sold_out'
+  AND issued < coupon_limit
+  AND received_at > ALL (SELECT put.received_at FROM answered AS put
+                         WHERE put.coupon_id = answered.coupon_id AND put.said = 'CampaignPut')
+GROUP BY coupon_id, coupon_limit, issued;

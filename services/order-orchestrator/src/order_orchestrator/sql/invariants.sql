@@ -3,6 +3,7 @@
 -- name: history_is_gapless
 -- Invariant 7, always: a saga's history has one row for each of its versions, from 1 on, the last
 -- of them in the saga's state.
+-- In passes: by order, of saga, saga_history.
 SELECT order_id, saga.version, told.lowest, told.highest, told.entries, saga.state,
        told.last_state
 FROM saga
@@ -18,6 +19,7 @@ WHERE told.lowest IS DISTINCT FROM 1
 
 -- name: history_is_legal
 -- Invariant 7, always: a saga goes from state to state as the diagram says, or stays.
+-- In passes: by order, of saga_history.
 SELECT order_id, version, before, state
 FROM (
     SELECT order_id, version, state,
@@ -42,6 +44,7 @@ WHERE state <> before AND (before, state) NOT IN (
 -- name: steps_fit_their_state
 -- Invariant 7, always: every step done in a saga that was given up is undone or its undo is out,
 -- and every step of a confirmed one is done. A step that an operator settled is neither.
+-- In passes: by order, of saga.
 SELECT order_id, state, stuck_why, step.key AS step, step.value AS status
 FROM saga, json_each_text(progress -> 'steps') AS step
 WHERE CASE
@@ -58,6 +61,7 @@ END;
 
 -- name: confirmed_sagas_did_every_step
 -- Invariant 7, always: an order that was confirmed reserved, and left no step out.
+-- In passes: by order, of saga.
 SELECT order_id, state, progress -> 'steps' AS steps
 FROM saga
 WHERE state IN ('COMPLETING', 'CONFIRMED')
@@ -66,6 +70,7 @@ WHERE state IN ('COMPLETING', 'CONFIRMED')
 -- name: outcomes_are_told_once
 -- Invariant 6, always: a saga tells its outcome in the version that passes the pivot or ends it,
 -- and in no other.
+-- In passes: by order, of saga, saga_history.
 SELECT saga.order_id, saga.state, saga.told_version, outcome.versions
 FROM saga
 LEFT JOIN (
@@ -84,6 +89,7 @@ WHERE outcome.versions IS DISTINCT FROM
 -- name: outcomes_were_written
 -- Invariant 6, always: what a saga told lies in the outbox, which keeps it for an hour at least,
 -- and no other outcome does.
+-- In passes: left out, since it reads all events of a day.
 SELECT saga.order_id, saga.state, saga.told_at, said.outcomes
 FROM saga
 FULL JOIN (
@@ -99,9 +105,33 @@ WHERE (saga.told_at > clock_timestamp() - interval '1 hour' OR said.outcomes IS 
            WHEN saga.state = 'REJECTED' THEN 'OrderRejected'
            WHEN saga.state = 'CANCELLED' THEN 'OrderCancelled' END];
 
+-- name: undos_are_in_reverse
+-- Invariant 7, always: the undos of a saga are written in reverse order of its steps: charge, hold,
+-- reserve. Where they lie is the outbox, until they are published. What was done late is undone by
+-- itself, whenever that turns up.
+SELECT order_id, written.undos
+FROM (
+    SELECT order_id, array_agg(message_type ORDER BY first) AS undos,
+           array_agg(place ORDER BY first) AS places
+    FROM (
+        SELECT chunk_id, key AS order_id, message_type, min(position) AS first,
+               array_position(ARRAY['RefundPayment', 'RestoreCoupon', 'ReleaseStock'],
+                              message_type) AS place
+        FROM (SELECT chunk_id FROM outbox WHERE NOT public AND published_at IS NULL) AS waiting
+        JOIN outbox_message USING (chunk_id)
+        WHERE message_type IN ('RefundPayment', 'RestoreCoupon', 'ReleaseStock')
+        GROUP BY chunk_id, key, message_type
+    ) AS undo
+    GROUP BY chunk_id, order_id
+) AS written
+JOIN saga USING (order_id)
+WHERE written.places <> ARRAY(SELECT place FROM unnest(written.places) AS place ORDER BY place)
+  AND strpos(saga.history, 'done late, undone') = 0;
+
 -- name: nothing_is_forgotten
 -- Invariant 7, always: who works on an order will come back to it: a saga that is under way has a
 -- timer, unless an operator was asked.
+-- In passes: by order, of saga.
 SELECT order_id, state, stuck_why, timer_at
 FROM saga
 WHERE stuck_since IS NULL
@@ -111,6 +141,7 @@ WHERE stuck_since IS NULL
 
 -- name: waiting_is_counted
 -- Invariant 7, always: admission counts exactly the sagas to which a reply is owed.
+-- In passes: by order, of saga.
 SELECT order_id, state, stuck_why, waiting
 FROM saga
 WHERE waiting <> (

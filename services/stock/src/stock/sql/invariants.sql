@@ -5,11 +5,12 @@ FROM product
 WHERE available + reserved + sold <> received OR least(available, reserved, sold) < 0;
 
 -- name: ledger_agrees
--- Invariant 1, always: the movement ledger gives the same numbers as the counters.
-SELECT product.product_id, available, reserved, sold, received,
+-- Invariant 1, always: the movement ledger gives the same numbers as the counters, and moves no
+-- unit of a product that is not there.
+SELECT product_id, available, reserved, sold, received,
        ledger.reserved_units, ledger.sold_units, ledger.received_units
 FROM product
-LEFT JOIN (
+FULL JOIN (
     SELECT product_id,
            sum(quantity) FILTER (WHERE kind IN ('received', 'adjusted')) AS received_units,
            coalesce(sum(quantity) FILTER (WHERE kind = 'reserved'), 0)
@@ -18,16 +19,17 @@ LEFT JOIN (
            coalesce(sum(quantity) FILTER (WHERE kind = 'committed'), 0) AS sold_units
     FROM stock_movement GROUP BY product_id
 ) AS ledger USING (product_id)
-WHERE received <> coalesce(ledger.received_units, 0)
+WHERE product.product_id IS NULL
+   OR received <> coalesce(ledger.received_units, 0)
    OR reserved <> coalesce(ledger.reserved_units, 0)
    OR sold <> coalesce(ledger.sold_units, 0);
 
 -- name: reservations_hold_what_is_reserved
 -- Invariant 2, always: what live reservations hold is what products say is reserved, and what
--- committed ones hold is sold.
-SELECT product.product_id, product.reserved, product.sold, held.reserved_units, held.sold_units
+-- committed ones hold is sold; nothing is held of a product that is not there.
+SELECT product_id, product.reserved, product.sold, held.reserved_units, held.sold_units
 FROM product
-LEFT JOIN (
+FULL JOIN (
     SELECT line ->> 0 AS product_id,
            coalesce(sum((line ->> 1)::bigint) FILTER (WHERE state = 'RESERVED'), 0)
                AS reserved_units,
@@ -36,5 +38,16 @@ LEFT JOIN (
     FROM reservation, jsonb_array_elements(lines) AS line
     GROUP BY 1
 ) AS held USING (product_id)
-WHERE product.reserved <> coalesce(held.reserved_units, 0)
+WHERE product.product_id IS NULL
+   OR product.reserved <> coalesce(held.reserved_units, 0)
    OR product.sold <> coalesce(held.sold_units, 0);
+
+-- name: one_live_reservation
+-- Invariant 2, always: an order has at most one live reservation of a product: one row, which names
+-- each product once.
+-- In passes: by order, of reservation.
+SELECT order_id, line ->> 0 AS product_id, count(*) AS reservations
+FROM reservation, jsonb_array_elements(lines) AS line
+WHERE state IN ('RESERVED', 'COMMITTED')
+GROUP BY order_id, line ->> 0
+HAVING count(*) > 1;
