@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from orderctl.errors import OperatorError
-from shared.audit.topics import SCHEMAS
+from shared.audit.consumed import SCHEMAS
 from shared.contracts.topics import service_of
 from shared.database import Queries
 
