@@ -123,7 +123,7 @@ async def describe(admin_url: str, broker: str) -> Machine:
         cores=len(os.sched_getaffinity(0)),
         processor=_processor(),
         memory_bytes=psutil.virtual_memory().total,
-        system=f"{platform.system()} {platform.release()}",
+        system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         python=platform.python_version(),
         postgres=str(version),
         broker=broker,
