@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Table
 
-from orderctl.asking import AsJson, Url, asked, checked_id, open_api
+from orderctl.asking import Url, asked, checked_id, open_api
 from orderctl.errors import AwayError, OperatorError
 from orderctl.list_command import filters_of, print_groups
+from orderctl.options import AsJson, Operator
 from orderctl.order_text import print_order
 from orderctl.running import USAGE, fail, note
 from orderctl.terminal import cell, console, visible
@@ -50,9 +51,6 @@ Reason = Annotated[
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="With --all-stuck: so many at most.")]
 Yes = Annotated[bool, typer.Option("--yes", help="With --all-stuck: do it, don't only tell.")]
 Note = Annotated[str, typer.Option(help="Why; it stands in the order's history.")]
-Operator = Annotated[
-    str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
-]
 
 
 class Outcome(StrEnum):

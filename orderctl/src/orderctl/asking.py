@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,9 +9,9 @@ import typer
 
 from orderctl.admin_api import AdminApi
 from orderctl.errors import OperatorError
+from orderctl.options import duration_s
 from orderctl.running import USAGE, fail
 from shared.contracts.base import is_id
-from shared.contracts.explaining import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +24,6 @@ Url = Annotated[
         help="The admin port of an orchestrator, as `make env` tells it.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
 
 
 class State(StrEnum):
@@ -71,7 +66,7 @@ def checked_id(given: str) -> str:
 
 def seconds_of(given: str) -> int:
     """`90s`, `5m`, `2h` or `1d` in seconds; ends the process where it is none of them."""
-    found = _DURATION.fullmatch(given)
-    if found is None:
-        fail(f"{shorten(given)} is no duration; write it as 90s, 5m, 2h or 1d", USAGE)
-    return int(found["count"]) * _UNITS_S[found["unit"]]
+    try:
+        return round(duration_s(given))
+    except ValueError as error:
+        fail(str(error), USAGE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from orderctl.audit_text import details, invariants_table
 from orderctl.auditing import audit_everything, wait_until_at_rest, without_topics
 from orderctl.auditor import Auditor
+from orderctl.options import Bootstrap, Database, Prefix, duration_s
 from orderctl.running import USAGE, fail, note, run
 from orderctl.terminal import console, visible
 from shared.kafka.connection import KafkaConnection
@@ -26,30 +26,20 @@ UNKNOWN: Final = 2
 """Exit code where nothing is violated and something could not be looked at."""
 NO_BROKER: Final = "KAFKA_BOOTSTRAP_SERVERS is not set"
 
-_DURATION: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h|)")
-_UNIT_S: Final = {"": 1, "s": 1, "m": 60, "h": 3_600}
 
-
-def _seconds(given: str) -> str:
-    if given and not _DURATION.fullmatch(given):
-        fail(f"'{given}' is no time: write 60s, 5m or 1h", USAGE)
+def _checked(given: str) -> str:
+    try:
+        if given:
+            duration_s(given)
+    except ValueError as error:
+        fail(str(error), USAGE)
     return given
 
 
 def audit_command(
-    database_url: Annotated[
-        str, typer.Option(envvar="DATABASE_URL", help="The operator's address of the database.")
-    ],
-    bootstrap_servers: Annotated[
-        str,
-        typer.Option(
-            envvar="KAFKA_BOOTSTRAP_SERVERS",
-            help="Addresses of the brokers; without them the audit is not complete.",
-        ),
-    ] = "",
-    prefix: Annotated[
-        str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
-    ] = "",
+    database_url: Database,
+    bootstrap_servers: Bootstrap = "",
+    prefix: Prefix = "",
     within: Annotated[
         float, typer.Option(help="Seconds to wait for the system to come to rest.", min=0)
     ] = 30.0,
@@ -61,7 +51,7 @@ def audit_command(
         str,
         typer.Option(
             metavar="TIME",
-            callback=_seconds,
+            callback=_checked,
             help="Go on without end, as --live, with a pass every 60s, 5m or 1h; a pass looks at"
             " what moved and at a part of all orders.",
         ),
@@ -131,9 +121,7 @@ def _no_topics(kafka: KafkaConnection | None, error: Exception) -> str:
 
 
 def _go_on(dsn: str, every: str, host: str, port: int | None) -> None:
-    found = _DURATION.fullmatch(every)
-    assert found is not None
-    every_s = float(found["number"]) * _UNIT_S[found["unit"]]
+    every_s = duration_s(every)
     configure_logs("INFO", service="audit")
     run(Auditor(dsn, every_s=every_s).run(host, port), url=dsn, code=UNKNOWN)
 

@@ -18,13 +18,10 @@ from orderctl.dead_letter_advice import advise
 from orderctl.dead_letter_groups import Causes
 from orderctl.dead_letter_inbox import Known, open_inboxes
 from orderctl.dead_letter_options import (
-    AsJson,
-    Bootstrap,
-    Database,
+    Inboxes,
     Kind,
     Order,
     Origin,
-    Prefix,
     Reason,
     Since,
     Topics,
@@ -50,6 +47,7 @@ from orderctl.dead_letter_text import (
     letter_line,
 )
 from orderctl.errors import OperatorError
+from orderctl.options import AsJson, Bootstrap, Operator, Prefix
 from orderctl.order_files import STDIN
 from orderctl.running import USAGE, fail, note, run
 from orderctl.terminal import visible
@@ -128,7 +126,7 @@ def show_letter(
     ],
     bootstrap_servers: Bootstrap,
     prefix: Prefix = "",
-    database_url: Database = "",
+    database_url: Inboxes = "",
     url: Annotated[
         str,
         typer.Option(
@@ -184,7 +182,7 @@ def replay_letters(
         list[str] | None, typer.Argument(metavar="PLACE...", help="As stock.dlq.v1/3/1234.")
     ] = None,
     prefix: Prefix = "",
-    database_url: Database = "",
+    database_url: Inboxes = "",
     value: Annotated[
         Path | None,
         typer.Option(
@@ -212,9 +210,7 @@ def replay_letters(
         float,
         typer.Option(envvar="KEEP_INBOX_S", help="For how long inboxes remember, in s.", min=0),
     ] = REMEMBERED_S,
-    operator: Annotated[
-        str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
-    ] = "",
+    operator: Operator = "",
     as_json: AsJson = False,
 ) -> None:
     """Send dead letters again to where they came from, under their own key and ids.

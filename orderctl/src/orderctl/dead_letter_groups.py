@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from orderctl.options import duration_s
 from shared.contracts.base import format_time
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ CAUSES_AT_MOST: Final = 100
 ERROR_CHARS: Final = 300
 NAME_CHARS: Final = 80
 NO_TYPE: Final = "(no type)"
-
-_DURATION: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +134,8 @@ def parse_since(text: str, now: datetime) -> int:
 
     Raises ValueError with what is wrong.
     """
-    duration = _DURATION.fullmatch(text)
-    if duration is not None:
-        ago_s = int(duration["count"]) * _SECONDS[duration["unit"]]
-        return max(int((now.timestamp() - ago_s) * 1000), 0)
+    with contextlib.suppress(ValueError):
+        return max(int((now.timestamp() - duration_s(text)) * 1000), 0)
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -14,15 +14,10 @@ from orderctl.running import USAGE, fail
 if TYPE_CHECKING:
     from pathlib import Path
 
-Bootstrap = Annotated[
-    str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
-]
-Prefix = Annotated[
-    str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
-]
-Database = Annotated[
+Inboxes = Annotated[
     str,
     typer.Option(
+        "--database-url",
         envvar="DATABASE_URL",
         help="The operator's address of the database, whose inboxes tell what was obeyed since.",
     ),
@@ -38,7 +33,6 @@ Order = Annotated[str, typer.Option(help="Only what belongs to this order.")]
 Since = Annotated[
     str, typer.Option(help="Only letters of the last 30m, 2h or 7d, or since a time (RFC 3339).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def places_of(given: list[str]) -> list[Place]:

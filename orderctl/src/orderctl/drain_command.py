@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 
 from order_orchestrator.saga import DEFINITION_VERSION
-from orderctl.asking import AsJson  # noqa: TC001 - typer reads the annotation
 from orderctl.draining import Look, look
+from orderctl.options import AsJson, Bootstrap, Database, Prefix
 from orderctl.running import note, run
 from orderctl.terminal import cell, console
 from shared.contracts.base import format_time
@@ -27,19 +27,9 @@ POLL_S: Final = 1.0
 
 
 def drain(
-    database_url: Annotated[
-        str, typer.Option(envvar="DATABASE_URL", help="The operator's address of the database.")
-    ],
-    bootstrap_servers: Annotated[
-        str,
-        typer.Option(
-            envvar="KAFKA_BOOTSTRAP_SERVERS",
-            help="Addresses of the brokers; without them no lag is told.",
-        ),
-    ] = "",
-    prefix: Annotated[
-        str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
-    ] = "",
+    database_url: Database,
+    bootstrap_servers: Bootstrap = "",
+    prefix: Prefix = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Until nothing is under way that ends by itself.")
     ] = False,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from orderctl.asking import ENDED, AsJson, State, Url, asked, open_api, seconds_of
+from orderctl.asking import ENDED, State, Url, asked, open_api, seconds_of
+from orderctl.options import AsJson
 from orderctl.running import USAGE, fail, note
 from orderctl.terminal import cell, console, visible
 

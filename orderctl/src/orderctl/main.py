@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from orderctl import dead_letter_commands, order_commands
 from orderctl.audit_command import audit_command
+from orderctl.options import Bootstrap, Prefix
 from orderctl.running import run
 from orderctl.services import SERVICES, role_dsn
 from shared.contracts.topics import TOPICS
@@ -37,13 +38,6 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letter_commands.app, name="dlq")
 app.command("audit")(audit_command)
 order_commands.register(app)
-
-Bootstrap = Annotated[
-    str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
-]
-Prefix = Annotated[
-    str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
-]
 
 
 @app.command("migrate")

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from orderctl.act_commands import cancel, retry, settle
-from orderctl.asking import AsJson, Url, asked, checked_id, open_api
+from orderctl.asking import Url, asked, checked_id, open_api
 from orderctl.drain_command import drain
 from orderctl.list_command import list_orders
+from orderctl.options import AsJson, Bootstrap, Prefix
 from orderctl.order_files import (
     STDIN,
     publish,
@@ -48,12 +49,8 @@ def place(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="One message a line; - is standard input.")
     ],
-    bootstrap_servers: Annotated[
-        str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
-    ],
-    prefix: Annotated[
-        str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
-    ] = "",
+    bootstrap_servers: Bootstrap,
+    prefix: Prefix = "",
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Publish lines that nobody can read, too.")
     ] = False,

@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from orderctl.asking import AsJson  # noqa: TC001 - typer reads the annotation
+from orderctl.options import AsJson
 from orderctl.running import fail
 from orderctl.terminal import cell, console, visible
 from orderctl.watching import Sight, Watcher

@@ -51,7 +51,7 @@ def test_place_without_a_broker(nobody: str, tmp_path: Path) -> None:
 def test_audit_without_a_database(nobody: str, options: tuple[str, ...]) -> None:
     url = f"postgresql://operator:secret@{nobody}/shop"
     code, said, error = orderctl("audit", "--database-url", url, *options)
-    assert (code, said) == (1, "")
+    assert (code, said) == (2, ""), "nothing was looked at"
     assert error.startswith(f"orderctl: the database at DATABASE_URL ({nobody}) can't be reached: ")
     assert error.endswith("; `make status` tells how the stack is, `make up` starts it\n")
     assert "secret" not in error

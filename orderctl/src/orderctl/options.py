@@ -1,0 +1,35 @@
+"""Options that several commands have, and durations as all of them take them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import typer
+
+from shared.contracts.explaining import shorten
+
+Bootstrap = Annotated[
+    str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
+]
+Prefix = Annotated[
+    str, typer.Option(envvar="KAFKA_TOPIC_PREFIX", help="Prefix of this deployment's topics.")
+]
+Database = Annotated[
+    str, typer.Option(envvar="DATABASE_URL", help="The operator's address of the database.")
+]
+Operator = Annotated[
+    str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION: Final = re.compile(r"(?P<count>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<unit>[smhd])")
+
+
+def duration_s(given: str) -> float:
+    """`90s`, `5m`, `2h` or `1d` in seconds. Raises ValueError with what to write."""
+    found = _DURATION.fullmatch(given)
+    if found is None:
+        raise ValueError(f"{shorten(given)} is no duration; write it as 90s, 5m, 2h or 1d")
+    return float(found["count"]) * _UNITS_S[found["unit"]]
