@@ -124,9 +124,10 @@ class Shop:
         )
 
     async def saga(self, order_id: str) -> dict[str, Any]:
-        """The saga as the admin port shows it."""
+        """The saga as the admin port shows it, whenever it is asked."""
         async with self.orchestrator.admin() as client:
             document: dict[str, Any] = (await client.get(f"/sagas/{order_id}")).json()
+            document.pop("askedAt", None)
             return document
 
     async def until(self, order_id: str, **facts: Any) -> dict[str, Any]:

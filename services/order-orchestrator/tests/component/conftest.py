@@ -157,11 +157,12 @@ class Stage:
         )
 
     async def saga(self, order_id: str) -> dict[str, Any]:
-        """The saga as the admin port shows it."""
+        """The saga as the admin port shows it, whenever it is asked."""
         async with self.orchestrator.admin() as client:
             response = await client.get(f"/sagas/{order_id}")
             document: dict[str, Any] = response.json()
             assert response.status_code == 200, document
+            document.pop("askedAt", None)
             return document
 
     async def until(self, order_id: str, *, within_s: float = WITHIN_S, **facts: Any) -> Any:
