@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Table
 
-from orderctl.asking import Url, asked, checked_id, open_api
+from orderctl.asking import Url, asked, checked_id, open_api, operator_of
 from orderctl.errors import AwayError, OperatorError
 from orderctl.list_command import filters_of, print_groups
 from orderctl.options import AsJson, Operator
@@ -162,7 +161,7 @@ def _act(
     action: str, choice: Choice, url: str, *, as_json: bool, operator: str, **body: str
 ) -> None:
     choice.check()
-    api, body = open_api(url), {"operator": operator or getpass.getuser()} | body
+    api, body = open_api(url), {"operator": operator_of(operator)} | body
     if len(choice.order_ids) == 1:
         order_id = choice.order_ids[0]
         print_order(asked(lambda: api.act(action, order_id, **body)), as_json=as_json)

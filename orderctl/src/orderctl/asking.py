@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -55,6 +56,14 @@ def asked(ask: Callable[[], Any]) -> Any:
         return ask()
     except OperatorError as error:
         fail(str(error))
+
+
+def operator_of(given: str) -> str:
+    """Who acts; ends the process where nobody is named and nobody is logged in."""
+    try:
+        return given or getpass.getuser()
+    except (KeyError, OSError):
+        fail("who acts can't be told: say --operator NAME (ORDERCTL_OPERATOR)", USAGE)
 
 
 def checked_id(given: str) -> str:

@@ -9,7 +9,12 @@ import typer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from orderctl.audit_text import details, invariants_table
-from orderctl.auditing import audit_everything, wait_until_at_rest, without_topics
+from orderctl.auditing import (
+    audit_everything,
+    wait_until_at_rest,
+    while_at_work,
+    without_topics,
+)
 from orderctl.auditor import Auditor
 from orderctl.options import Bootstrap, Database, Prefix, duration_s
 from orderctl.running import USAGE, fail, note, run
@@ -101,10 +106,8 @@ async def _at_rest(dsn: str, kafka: KafkaConnection | None, *, within_s: float) 
         why = _no_topics(kafka, error)
         moving = await wait_until_at_rest(dsn, None, within_s=within_s)
     if moving:
-        note(
-            f"after {within_s:g} s the system is still at work: {moving};"
-            " what holds at rest alone may seem violated"
-        )
+        note(f"after {within_s:g} s the system is still at work: {moving}")
+        return while_at_work(await audit_everything(dsn, None) + without_topics(""), moving)
     if not why:
         try:
             return await audit_everything(dsn, kafka)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +75,18 @@ def without_topics(why: str) -> Report:
                 ("consumed_messages_are_accounted_for", 8, "no consumed message was lost"),
                 ("lag_is_zero", 9, "consumer lag is 0"),
             )
+        )
+    )
+
+
+def while_at_work(report: Report, moving: str) -> Report:
+    """The report without a verdict on what holds at rest alone: nothing of that can be told."""
+    return Report(
+        tuple(
+            replace(check, violations=(), error=f"the system is at work: {moving}")
+            if check.moment is Moment.AT_REST
+            else check
+            for check in report.checks
         )
     )
 

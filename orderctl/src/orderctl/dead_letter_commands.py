@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import heapq
 import json
 import sys
@@ -14,6 +13,7 @@ import asyncpg
 import typer
 
 from orderctl.admin_api import AdminApi, Document
+from orderctl.asking import operator_of
 from orderctl.dead_letter_advice import advise
 from orderctl.dead_letter_groups import Causes
 from orderctl.dead_letter_inbox import Known, open_inboxes
@@ -238,7 +238,7 @@ def replay_letters(
         note("DATABASE_URL is not set: what was obeyed since is not left out, and has no effect")
 
     async def work() -> Report:
-        sender = Sender(connection, operator or getpass.getuser())
+        sender = Sender(connection, operator_of(operator))
         try:
             async with open_letters(connection) as letters, open_inboxes(database_url) as inboxes:
                 replaying = Replaying(letters, inboxes, sender, rules, _progress)

@@ -248,6 +248,12 @@ def _require_same_step(letter: Letter, message: Message) -> None:
             f"the letter is {was.id} and the value given is {now.id}: a saga's messages keep their"
             " commandId. Nothing was sent"
         )
+    known = {message.__name__ for message in TOPICS[letter.origin].messages}
+    if was is not None and now is not None and was.type in known and was.type != now.type:
+        raise OperatorError(
+            f"the letter is a {was.type} and the value given a {now.type}: a saga's messages keep"
+            " their type. Nothing was sent"
+        )
     order, own = letter.order_id(), getattr(message, "order_id", None)
     if order is not None and own != order:
         raise OperatorError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from orderctl.dead_letter_advice import Advice, Remedy
@@ -121,7 +122,12 @@ def found_text(found: Found) -> str:
     width = max(len(name) for name, _ in facts)
     lines = [one_line(f"{name:<{width}}  {text}") for name, text in facts]
     size = 0 if found.letter.value is None else len(found.letter.value)
-    lines += ["", f"value, {_count(size, 'byte')}:", value_text(found.letter.value)]
+    # marked line by line: a value may imitate what this tool says
+    lines += [
+        "",
+        f"value, {_count(size, 'byte')}:",
+        textwrap.indent(value_text(found.letter.value), "  | ", lambda _: True),
+    ]
     lines += ["", "what to do:", *(f"  {line}" for line in _what_to_do(found))]
     return "\n".join(lines)
 

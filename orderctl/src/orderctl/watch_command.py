@@ -42,7 +42,7 @@ def watch(
     if not instances:
         fail("no ADMIN_URL_... is set; `export $(make -s env)` sets them")
     watcher, before = Watcher(instances), None
-    live = None
+    sight, live = None, None
     if sys.stdout.isatty() and not as_json:
         live = Live(console=console(), auto_refresh=False)
         live.start()
@@ -62,7 +62,7 @@ def watch(
     finally:
         if live:
             live.stop()
-    if len(sight.away) == len(instances):
+    if sight is not None and len(sight.away) == len(instances):
         fail("no service answers; `make status` tells how the stack is, `make up` starts it")
 
 

@@ -25,8 +25,8 @@ class Sight:
     states: Counter[str] = field(default_factory=Counter)
     """Sagas under way, by state."""
     stuck: int = 0
-    ended: Counter[str] = field(default_factory=Counter)
-    """Orders that got their outcome since the instances started, by status."""
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Orders that got their outcome since the instance started, by instance and status."""
     pending_chunks: Counter[str] = field(default_factory=Counter)
     """By service."""
     lag: Counter[str] = field(default_factory=Counter)
@@ -39,10 +39,13 @@ class Sight:
         started anew in between, since then nobody knows."""
         if before is None or self.at_s <= before.at_s or self.away != before.away:
             return None
-        grown = {status: self.ended[status] - before.ended[status] for status in self.ended}
-        if any(count < 0 for count in grown.values()):
-            return None
-        return {status: count / (self.at_s - before.at_s) for status, count in grown.items()}
+        rates: dict[str, float] = {}
+        for (name, status), ended in self.ended.items():
+            grown = ended - before.ended[name, status]
+            if grown < 0:
+                return None
+            rates[status] = rates.get(status, 0.0) + grown / (self.at_s - before.at_s)
+        return None if before.ended.keys() - self.ended.keys() else rates
 
 
 class Watcher:
@@ -75,16 +78,24 @@ class Watcher:
         return response.text if response.is_success else None
 
 
+_READ: Final = frozenset(
+    {"saga_active", "saga_stuck", "orders_total", "outbox_pending", "consumer_lag_records"}
+)
+
+
 def _add(sight: Sight, name: str, text: str) -> None:
     try:
         samples = [
-            sample for family in text_string_to_metric_families(text) for sample in family.samples
+            (sample, int(sample.value))
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name in _READ
         ]
-    except ValueError:
+    except (ValueError, OverflowError):
         sight.away.append(name)
         return
-    for sample in samples:
-        value, labels = int(sample.value), sample.labels
+    for sample, value in samples:
+        labels = sample.labels
         match sample.name:
             # Each orchestrator counts all sagas, some seconds apart, and its own outcomes.
             case "saga_active":
@@ -92,7 +103,7 @@ def _add(sight: Sight, name: str, text: str) -> None:
             case "saga_stuck":
                 sight.stuck = max(sight.stuck, value)
             case "orders_total":
-                sight.ended[labels["status"]] += value
+                sight.ended[name, labels["status"]] += value
             # Each instance counts its service's whole outbox, and its own partitions.
             case "outbox_pending":
                 service = name.rpartition("_")[0].lower().replace("_", "-")

@@ -15,9 +15,9 @@ class Service:
     module: str
     role: str
     """The database role it connects as; its schema has the same name."""
-    arguments: tuple[str, ...] = ()
     replicas: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

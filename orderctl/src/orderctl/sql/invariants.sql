@@ -91,8 +91,10 @@ SELECT coalesce(ordered.order_id, payment.order_id) AS order_id, ordered.state, 
 FROM (
     SELECT order_id, state, user_id,
            progress::jsonb -> 'steps' ->> 'charge' AS charge_step,
-           (SELECT sum((line ->> 1)::bigint
-                       * (progress::jsonb -> 'prices' ->> (place - 1)::integer)::bigint)
+           (SELECT CASE WHEN bool_and(progress::jsonb -> 'prices' ->> (place - 1)::integer IS NOT NULL)
+                       THEN sum((line ->> 1)::bigint
+                                * (progress::jsonb -> 'prices' ->> (place - 1)::integer)::bigint)
+                  END
             FROM jsonb_array_elements(placed::jsonb -> 'lines') WITH ORDINALITY
                  AS item (line, place))
            - coalesce((progress ->> 'discount')::bigint, 0) AS total
@@ -101,7 +103,7 @@ FROM (
 FULL JOIN payment ON payment.order_id = ordered.order_id
 WHERE ordered.order_id IS NULL
    OR (ordered.state IN ('COMPLETING', 'CONFIRMED')
-       AND (coalesce(payment.captured - payment.refunded, 0) <> ordered.total
+       AND (coalesce(payment.captured - payment.refunded, 0) IS DISTINCT FROM ordered.total
             OR payment.user_id <> ordered.user_id))
    OR (ordered.state IN ('REJECTED', 'CANCELLED')
        AND payment.captured <> payment.refunded

@@ -26,7 +26,7 @@ INVARIANTS: Final[dict[int, Sentence]] = {
     2: Sentence(
         "units sold exactly where confirmed, line by line; one live reservation per order and"
         " product, none of an ended order",
-        "`orderctl show` the order, then `retry` it where it still owes a step",
+        "`orderctl show` the order, then `retry` it where it is stuck",
     ),
     3: Sentence(
         "coupons: at most N, N where as many asked, one per user, numbered 1 to their count;"
@@ -40,7 +40,7 @@ INVARIANTS: Final[dict[int, Sentence]] = {
     ),
     5: Sentence(
         "at most one capture per order: its total where it is confirmed, nothing elsewhere",
-        "`orderctl show` the order; what was taken too much is refunded by `retry` or `settle`",
+        "`orderctl show` the order; `retry` it where it is stuck, and refund by hand what is settled",
     ),
     6: Sentence(
         "every accepted order has exactly one outcome event; every order that was told of exists",

@@ -95,7 +95,11 @@ async def read_to_end(
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         await consumer.seek_to_beginning(*partitions)
         open_ones = set(partitions)
+        clock = asyncio.get_running_loop().time
+        heard_at = clock()
         while open_ones:
+            if clock() - heard_at > SILENCE_S:
+                raise TopicError(f"the broker says nothing for {SILENCE_S:g} s")
             async with asyncio.timeout(SILENCE_S):
                 batches: dict[TopicPartition, list[Any]] = await consumer.getmany(
                     *open_ones, timeout_ms=100, max_records=RECORDS_PER_BATCH
@@ -106,6 +110,8 @@ async def read_to_end(
                 wanted = [record for record in records if record.offset < ends[partition]]
                 if wanted:
                     yield wanted
+            if batches or finished:
+                heard_at = clock()
             open_ones.difference_update(finished)
             if open_ones and finished:
                 consumer.pause(*finished)
