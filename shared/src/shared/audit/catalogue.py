@@ -40,7 +40,7 @@ INVARIANTS: Final[dict[int, Sentence]] = {
     ),
     5: Sentence(
         "at most one capture per order: its total where it is confirmed, nothing elsewhere",
-        "`orderctl show` the order; `retry` it where it is stuck, and refund by hand what is settled",
+        "`orderctl show` the order; `retry` it where it is stuck, else refund it by hand",
     ),
     6: Sentence(
         "every accepted order has exactly one outcome event; every order that was told of exists",
