@@ -38,6 +38,11 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "make setup": "nothing here runs without",
     "make lint": "a check of its own",
     "make bench": "loadtest has its own tests",
+    "make bench BASELINE=loadtest/reports/x.json": "the same",
+    ".venv/bin/python -m bench compare a.json b.json --page change.html": "the same",
+    "make up UP_OPTIONS=--audit": "deploy/local/tests; the stack is up without",
+    ".venv/bin/orderctl audit --every 60s --metrics-port 9100": "it doesn't end by itself",
+    ".venv/bin/orderctl show ORDER": "a name to be filled in",
     "make down": "deploy/local/tests/test_stack.py; others need the stack",
 }
 """What is shown and not run here, and where it is seen to."""

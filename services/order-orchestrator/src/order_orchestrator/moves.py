@@ -246,9 +246,10 @@ def move_timer(saga: Saga, at: At) -> Transition:
     wake = wake_at(saga, at.limits)
     if wake is not None and wake <= at.now:
         # Each look is a line of history, and any number of orders may await their payment while
-        # users' commands can't be read.
-        unpaid = saga.state is SagaState.AWAITING_PAYMENT
-        pause = at.limits.resend_at_most if unpaid else at.limits.resend_after
+        # users' commands can't be read: the longer that lasts, the less often they look.
+        pause = at.limits.resend_after
+        if saga.state is SagaState.AWAITING_PAYMENT and saga.pay_by is not None:
+            pause = min(max(pause, at.now - saga.pay_by), at.limits.resend_at_most)
         wake = at.now + spread(saga.order.order_id, saga.version, pause)
     changed = saga._replace(version=saga.version + 1, timer_at=wake)
     return written(changed, at, note="timer moved")
