@@ -44,6 +44,14 @@ def run(
     `database` is the variable with the database's address `url`; `brokers` are Kafka's addresses;
     `code` is the exit code then.
     """
+    if not _is_address(url):
+        work.close()
+        # Its parts are not told: what stands in the wrong place may be the password.
+        fail(
+            f"{database} can't be read as an address; write what is special in a password as %XX,"
+            " as %2F for /",
+            code,
+        )
     try:
         return asyncio.run(work)
     except (OperatorError, MigrationError, TopicError, InvariantFileError) as error:
@@ -69,6 +77,14 @@ def fail(problem: str, code: int = 1) -> NoReturn:
     """Say what is wrong and end with exit code 1, or another."""
     note(problem)
     sys.exit(code)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return False
+    return port is None or port > 0
 
 
 def _one_line(error: Exception) -> str:

@@ -47,6 +47,16 @@ def test_place_without_a_broker(nobody: str, tmp_path: Path) -> None:
     assert told == (1, "", f"orderctl: {problem}\n")
 
 
+@pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss", "pa[ss"])
+def test_an_address_that_can_not_be_read_tells_nothing_of_the_password(password: str) -> None:
+    url = f"postgresql://operator:{password}@127.0.0.1:1/shop"
+    code, said, error = orderctl("audit", "--database-url", url)
+    assert (code, said) == (2, "")
+    assert "can't be read as an address" in error
+    assert "ss@" not in error
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize("options", [(), ("--always",)])
 def test_audit_without_a_database(nobody: str, options: tuple[str, ...]) -> None:
     url = f"postgresql://operator:secret@{nobody}/shop"
