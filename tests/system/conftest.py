@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..conftest import OpenShop, Shop  # noqa: TID252 - a conftest has no absolute name
 
-USERS = 40
+USERS = 120
 SETTINGS = {
     "STEP_RESEND_S": "3",
     "RESEND_AT_MOST_S": "3",
