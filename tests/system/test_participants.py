@@ -8,11 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
 from order_orchestrator.saga import PIVOT, STEPS
-from shared.kafka.topics import admin_client
 from shared.testing.builders import cancel_order, pay_order, place_order
 
 if TYPE_CHECKING:
@@ -90,16 +87,6 @@ async def test_f17_f18_away_for_longer_than_a_resend_it_costs_no_order(
     assert {entry["state"] for entry in document["history"]} & {"COMPENSATING", "REJECTED"} == set()
 
 
-async def lose_commands(shop: Shop, participant: str) -> None:
-    """All that waits on a topic of commands is gone, as with a broker that lost its disk."""
-    name = shop.topics.connection.named(f"{participant}.commands.v1")
-    everything = RecordsToDelete(before_offset=-1)
-    async with admin_client(shop.topics.connection) as client:
-        await client.delete_records(
-            {TopicPartition(name, number): everything for number in range(12)}
-        )
-
-
 async def test_f20_f22_down_past_every_limit_is_stuck_until_it_is_back(
     shop: Shop, order_id: str, user: str
 ) -> None:
@@ -119,7 +106,7 @@ async def test_f20_f22_down_past_every_limit_is_stuck_until_it_is_back(
         "confirmed to the world all the same"
     )
 
-    await lose_commands(shop, "stock")
+    await shop.topics.lose("stock.commands.v1")
     await shop.instances["stock-0"].start(ready_within_s=90)
     for order in (paid, cancelled):
         assert (await shop.saga(order))["stuck"], "nobody asks for it any more"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
     from aiokafka import ConsumerRecord
 
+    from shared.audit.reading import Standing
     from shared.contracts.base import Message
     from shared.kafka.connection import KafkaConnection
 
@@ -73,16 +74,16 @@ async def check_consumed(
         ledger = _Ledger(database)
         async for position, record in _records(connection, [dead_letter_topic(group)]):
             ledger.add_dead_letter(position, record)
-        committed = await _committed(connection, group)
+        held = await _standings(connection, group)
         # Segments outlive the retention of their oldest messages; the inbox need not.
         oldest_ms = time.time() * 1000 - RETENTION_MS
         looked_at = 0
         async for position, record in _records(connection, GROUPS[group]):
-            passed = position.offset < committed[position.topic, position.partition]
+            passed = position.offset < (held[position.topic, position.partition].committed or 0)
             if passed and record.timestamp >= oldest_ms:
                 looked_at += 1
                 await ledger.add_consumed(position, record)
-        violations = await ledger.settle()
+        violations = await ledger.settle({place: one.begin for place, one in held.items()})
     return Check(
         "consumed_messages_are_accounted_for",
         group,
@@ -141,17 +142,20 @@ class _Ledger:
         if len(self._waiting) >= MESSAGES_PER_LOOKUP:
             await self._look_up()
 
-    async def settle(self) -> list[dict[str, Any]]:
-        """The violations, once everything was added."""
+    async def settle(self, begins: Mapping[tuple[str, int], int]) -> list[dict[str, Any]]:
+        """The violations, once everything was added. `begins` has the first offset that is still
+        there, by topic and partition: a dead letter whose message lay before it is not judged,
+        since the copy that was replayed, and obeyed, may be gone as well."""
         await self._look_up()
         dead = self._dead.execute("SELECT * FROM dead_message")
         while rows := dead.fetchmany(MESSAGES_PER_LOOKUP):
             positions = {Identity(*row[:3]): Position(*row[3:]) for row in rows}
             for identity in await self._in_inbox(positions):
-                self._violate(
-                    f"{identity.type} {identity.id} was obeyed and dead-lettered",
-                    positions[identity],
-                )
+                lay = positions[identity]
+                if lay.offset >= begins.get((lay.topic, lay.partition), 0):
+                    self._violate(
+                        f"{identity.type} {identity.id} was obeyed and dead-lettered", lay
+                    )
         self._dead.close()
         return self._violations
 
@@ -187,10 +191,10 @@ async def _records(
             yield Position(topic, record.partition, record.offset), record
 
 
-async def _committed(connection: KafkaConnection, group: str) -> dict[tuple[str, int], int]:
+async def _standings(connection: KafkaConnection, group: str) -> dict[tuple[str, int], Standing]:
     found = await standings(connection, group, GROUPS[group])
     return {
-        (connection.plain(partition.topic), partition.partition): standing.committed or 0
+        (connection.plain(partition.topic), partition.partition): standing
         for partition, standing in found.items()
     }
 

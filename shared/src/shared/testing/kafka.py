@@ -17,7 +17,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from pydantic.alias_generators import to_camel
@@ -25,7 +26,7 @@ from pydantic.alias_generators import to_camel
 from shared.audit.reading import MAX_PARTITION_FETCH_BYTES, standings
 from shared.contracts.base import Message
 from shared.contracts.reading import Unreadable, reader_of
-from shared.contracts.topics import GROUPS, TOPICS, dead_letter_topic, service_of
+from shared.contracts.topics import GROUPS, PARTITIONS, TOPICS, dead_letter_topic, service_of
 from shared.kafka.topics import admin_client, create_topics, verify_topics
 from shared.testing.kafka_records import Record, Tail
 from shared.testing.signals import ConditionNotMet, eventually
@@ -142,6 +143,14 @@ class Topics:
 
         found = await self.wait_for(topic, matches, within_s=within_s)
         return found[0].message
+
+    async def lose(self, topic: str, partitions: Iterable[int] = range(PARTITIONS)) -> None:
+        """Deletes what lies there now, as retention does in the end, or a lost disk at once."""
+        name, all_of_it = self.connection.named(topic), RecordsToDelete(before_offset=-1)
+        async with admin_client(self.connection) as client:
+            await client.delete_records(
+                {TopicPartition(name, number): all_of_it for number in partitions}
+            )
 
     async def lag(self, group: str) -> int:
         """How many messages lie before the group, over all its partitions."""

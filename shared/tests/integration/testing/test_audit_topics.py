@@ -168,6 +168,24 @@ async def test_obeyed_and_dead_lettered_is_found(stock_topics: Topics, database:
     assert problem == "ReserveStock o-1:reserve:do was obeyed and dead-lettered"
 
 
+async def test_a_dead_letter_whose_replayed_copy_may_be_gone_is_not_judged(
+    stock_topics: Topics, database: Database
+) -> None:
+    """Kafka deletes a partition from its front: a copy goes no sooner than what it is a copy of."""
+    replayed, both = reserve_stock("o-1"), reserve_stock("o-2")
+    await stock_topics.publish(COMMANDS, [Record(replayed.to_bytes(), "o-1"), both])
+    for record in await stock_topics.read(COMMANDS):
+        await dead_letter(stock_topics, record)
+    await stock_topics.publish(COMMANDS, [Record(replayed.to_bytes(), "o-1")])
+    await obey(database, replayed, both)
+    await commit_all(stock_topics)
+    (lay, _) = [one for one in await stock_topics.read(COMMANDS) if one.key == "o-1"]
+    await stock_topics.lose(COMMANDS, [lay.partition])
+    assert problems(await audited(stock_topics, database)) == [
+        "ReserveStock o-2:reserve:do was obeyed and dead-lettered"
+    ]
+
+
 async def test_lag_is_found_and_is_no_loss(stock_topics: Topics, database: Database) -> None:
     await stock_topics.publish(COMMANDS, [reserve_stock("o-1"), reserve_stock("o-2")])
     report = await audited(stock_topics, database)
