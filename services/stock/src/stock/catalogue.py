@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from shared.contracts.base import MAX_TOTAL
 from shared.contracts.refusals import CommandRefusal, Refused
@@ -15,12 +15,17 @@ from shared.contracts.stock import (
     StockStrategy,
     StockStrategySet,
 )
-from stock.domain import Movement, MovementKind, Product, changed_rows, new_rows
+from stock.domain import (
+    Movement,
+    MovementKind,
+    Product,
+    changed_rows,
+    new_rows,
+    void_counters,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-AVAILABLE_STRATEGIES: Final = frozenset({StockStrategy.OPTIMISTIC})
+    from collections.abc import Iterable, Mapping
 
 AdminCommand: TypeAlias = PutProduct | AdjustStock | SetStockStrategy
 AdminEvent: TypeAlias = ProductPut | StockAdjusted | StockStrategySet
@@ -50,6 +55,11 @@ class CatalogueFold:
                 assert_never(command)
 
     @property
+    def products(self) -> Mapping[str, Product]:
+        """The products as they are by now."""
+        return self._products
+
+    @property
     def new_products(self) -> list[Product]:
         """Products that weren't there, in key order."""
         return new_rows(self._products, self._loaded_products)
@@ -59,9 +69,11 @@ class CatalogueFold:
         """Products that were loaded and changed, in key order."""
         return changed_rows(self._products, self._loaded_products)
 
+    def void_counters(self) -> None:
+        """No counter can follow what was moved: nobody is admitted by them any more."""
+        void_counters(self._products, [one.product_id for one in self.movements])
+
     def _put(self, command: PutProduct) -> ProductPut | Refused:
-        if command.strategy not in AVAILABLE_STRATEGIES:
-            return _strategy_unavailable(command.strategy)
         if command.currency != self._currency:
             return Refused(
                 CommandRefusal.CURRENCY_MISMATCH,
@@ -73,7 +85,7 @@ class CatalogueFold:
                 command.product_id, command.name, command.price, command.currency,
                 command.strategy, command.when_redis_down, command.max_per_order,
                 available=command.quantity, reserved=0, sold=0, received=command.quantity,
-                version=1,
+                version=1, active=_at_first(command.strategy), epoch=1, generation=1,
             )  # fmt: skip
             if command.quantity:
                 self.movements.append(
@@ -83,13 +95,11 @@ class CatalogueFold:
                     )
                 )  # fmt: skip
         else:
-            product = product._replace(
+            product = product.under(command.strategy)._replace(
                 name=command.name,
                 price=command.price,
-                strategy=command.strategy,
                 when_redis_down=command.when_redis_down,
                 max_per_order=command.max_per_order,
-                version=product.version + 1,
             )
         self._products[command.product_id] = product
         return ProductPut(
@@ -136,11 +146,7 @@ class CatalogueFold:
         product = self._products.get(command.product_id)
         if product is None:
             return _unknown(command.product_id)
-        if command.strategy not in AVAILABLE_STRATEGIES:
-            return _strategy_unavailable(command.strategy)
-        self._products[product.product_id] = product._replace(
-            strategy=command.strategy, version=product.version + 1
-        )
+        self._products[product.product_id] = product.under(command.strategy)
         return StockStrategySet(
             command_id=command.command_id,
             product_id=product.product_id,
@@ -148,15 +154,11 @@ class CatalogueFold:
         )
 
 
+def _at_first(strategy: StockStrategy) -> StockStrategy:
+    return StockStrategy.OPTIMISTIC if strategy is StockStrategy.AUTO else strategy
+
+
 def _unknown(product_id: str) -> Refused:
     return Refused(
         CommandRefusal.UNKNOWN_PRODUCT, f"there is no product {product_id}; put it first"
-    )
-
-
-def _strategy_unavailable(strategy: StockStrategy) -> Refused:
-    known = ", ".join(sorted(AVAILABLE_STRATEGIES))
-    return Refused(
-        CommandRefusal.STRATEGY_UNAVAILABLE,
-        f"the strategy {strategy} isn't available in this version; use one of: {known}",
     )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from shared.contracts.topics import GROUPS
 from shared.pipeline import Route
 from shared.pipeline.answers import answer_with_command_refused
 from stock.handlers import EVENTS, AdminCommands, SagaCommands
 
+if TYPE_CHECKING:
+    from stock.admission import Admitter
 
-def routes(currency: str) -> list[Route]:
+
+def routes(currency: str, admitter: Admitter) -> list[Route]:
     """The routing table; `currency` is the deployment's."""
+    saga = SagaCommands(currency, admitter)
     return [
-        Route("stock", GROUPS["stock"], SagaCommands(currency)),
+        Route("stock", GROUPS["stock"], saga, begin=saga.begin),
         Route(
             "stock-requests",
             GROUPS["stock-requests"],
-            AdminCommands(currency),
+            AdminCommands(currency, admitter),
             refused=answer_with_command_refused(EVENTS),
             keeps_answers=True,
         ),

@@ -58,6 +58,13 @@ class MovementKind(StrEnum):
     RELEASED = "released"
 
 
+class Fence(NamedTuple):
+    """Under what a counter in Redis was written: what was admitted under another is void."""
+
+    epoch: int
+    generation: int
+
+
 class Product(NamedTuple):
     """A product and its units."""
 
@@ -73,6 +80,17 @@ class Product(NamedTuple):
     sold: int
     received: int
     version: int
+    active: StockStrategy
+    """The strategy at work: `strategy`, or what was chosen for `auto`."""
+    epoch: int
+    """Rises when `active` changes."""
+    generation: int
+    """Rises when the counter in Redis is written anew, or can't be trusted any more."""
+
+    @property
+    def fence(self) -> Fence:
+        """What an admission by the counter must have been made under."""
+        return Fence(self.epoch, self.generation)
 
     def moved(
         self, *, available: int = 0, reserved: int = 0, sold: int = 0, received: int = 0
@@ -82,8 +100,21 @@ class Product(NamedTuple):
             self.product_id, self.name, self.price, self.currency, self.strategy,
             self.when_redis_down, self.max_per_order, self.available + available,
             self.reserved + reserved, self.sold + sold, self.received + received,
-            self.version + 1,
+            self.version + 1, self.active, self.epoch, self.generation,
         )  # fmt: skip
+
+    def under(self, strategy: StockStrategy) -> Product:
+        """The product with this strategy. Where another is at work by that, the epoch rises, and
+        nothing that was admitted before counts. `auto` begins with what is at work."""
+        active = self.active if strategy is StockStrategy.AUTO else strategy
+        changed = active is not self.active
+        return self._replace(
+            strategy=strategy,
+            active=active,
+            epoch=self.epoch + changed,
+            generation=self.generation + changed,
+            version=self.version + 1,
+        )
 
 
 class Reservation(NamedTuple):
@@ -94,6 +125,13 @@ class Reservation(NamedTuple):
     lines: tuple[PricedLine, ...] = ()
     refusal: StockRefusal | None = None
     details: tuple[LineDetail, ...] = ()
+
+
+class Barred(NamedTuple):
+    """An order that the counters turned away before anything was locked for it."""
+
+    reason: StockRefusal
+    details: tuple[LineDetail, ...]
 
 
 class Movement(NamedTuple):
@@ -116,6 +154,14 @@ def changed_rows(rows: Mapping[str, _Row], loaded: Mapping[str, _Row]) -> list[_
     return [rows[key] for key in sorted(loaded) if rows[key] is not loaded[key]]
 
 
+def void_counters(products: dict[str, Product], product_ids: Iterable[str]) -> None:
+    """Raise the generation of those that are sold by a counter."""
+    for product_id in set(product_ids):
+        product = products[product_id]
+        if product.active is StockStrategy.REDIS:
+            products[product_id] = product._replace(generation=product.generation + 1)
+
+
 class Fold:
     """A chunk in memory: commands change it one by one, and it knows what is to be saved."""
 
@@ -130,17 +176,25 @@ class Fold:
         self._currency = currency
         self.movements: list[Movement] = []
 
-    def apply(self, command: SagaCommand) -> SagaReply:
-        """Decide a command of the saga. One that was decided before gets the same reply again."""
+    def apply(self, command: SagaCommand, barred: Barred | None = None) -> SagaReply:
+        """Decide a command of the saga. One that was decided before gets the same reply again.
+
+        `barred` is what a `ReserveStock` is refused with that has no verdict yet.
+        """
         match command:
             case ReserveStock():
-                return self._reserve(command)
+                return self._reserve(command, barred)
             case CommitStock():
                 return self._commit(command)
             case ReleaseStock():
                 return self._release(command)
             case _:
                 assert_never(command)
+
+    @property
+    def products(self) -> Mapping[str, Product]:
+        """The products as they are by now."""
+        return self._products
 
     @property
     def changed_products(self) -> list[Product]:
@@ -157,9 +211,22 @@ class Fold:
         """Orders that were loaded and changed, in key order."""
         return changed_rows(self._reservations, self._loaded_reservations)
 
-    def _reserve(self, command: ReserveStock) -> StockReserved | StockRefused:
+    def void_counters(self, product_ids: Iterable[str]) -> None:
+        """The counters of these don't know of what was moved: nobody is admitted by them any
+        more."""
+        void_counters(self._products, product_ids)
+
+    def _reserve(
+        self, command: ReserveStock, barred: Barred | None
+    ) -> StockReserved | StockRefused:
         reservation = self._reservations.get(command.order_id)
-        if reservation is None:
+        if reservation is None and barred is not None:
+            reservation = Reservation(
+                command.order_id, ReservationState.REFUSED,
+                refusal=barred.reason, details=barred.details,
+            )  # fmt: skip
+            self._reservations[command.order_id] = reservation
+        elif reservation is None:
             reservation = self._decide(command)
             self._reservations[command.order_id] = reservation
             for line in reservation.lines:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from shared import crash_points
 from shared.contracts.stock import ReserveStock, StockRefused
 from shared.pipeline import Committed, Delivery, Outgoing, Refusal
+from stock.admission import NOTHING_ASKED, NotAdmittedError
 from stock.catalogue import CatalogueFold
-from stock.domain import Fold, ReservationState
-from stock.metrics import CONFLICTS, REFUSALS
+from stock.chunk import Chunk, counter_moves, in_order_of_arrival
+from stock.metrics import CONFLICTS, LOCK_SECONDS, REFUSALS
 from stock.store import Store
+from stock.strategies import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from shared.database import Connection, Write
+    from shared.pipeline import Handler
+    from stock.admission import Admission, Admitter
     from stock.catalogue import AdminCommand
-    from stock.domain import Product, Reservation, SagaCommand, SagaReply
+    from stock.chunk import Folded
+    from stock.domain import Fold, Product, SagaCommand
 
 REPLIES = "stock.replies.v1"
 EVENTS = "stock.events.v1"
@@ -27,92 +33,145 @@ CONFLICTS_BEFORE_LOCKING = 3
 
 
 class SagaCommands:
-    """Reserve, commit and release, by the strategy `optimistic`.
+    """Reserve, commit and release, each product by its strategy (`strategies.py`).
 
-    The fold works on rows read without locks. To save, the rows are locked in key order; where
-    one of them has another version by then, the chunk is folded again on the locked rows, which
-    nobody can change any more. So a conflict costs one fold, never a refusal.
+    Where nothing is locked before the fold, the rows are locked to save; where one of them has
+    another version by then, the chunk is folded again on the locked rows, which nobody can change
+    any more. So a conflict costs one fold, never a refusal.
     """
 
-    def __init__(self, currency: str) -> None:
+    def __init__(self, currency: str, admitter: Admitter) -> None:
         """`currency` is the deployment's."""
         self._currency = currency
+        self._admitter = admitter
         self._conflicts_in_a_row = 0
+        self._locked_first: set[str] = set()
+        """Products that are known to be locked before the fold."""
+
+    async def begin(self, deliveries: Sequence[Delivery]) -> Handler:
+        """Ask the counters of hot products, before the transaction."""
+        commands = [
+            delivery.message
+            for delivery in in_order_of_arrival(deliveries)
+            if isinstance(delivery.message, ReserveStock)
+        ]
+        return partial(self._decide, await self._admitter.admit(commands))
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
     ) -> Sequence[Outgoing | Write | Refusal | Committed]:
+        """Decide a chunk for which no counter was asked."""
+        return await self._decide(NOTHING_ASKED, connection, deliveries)
+
+    async def _decide(
+        self, admission: Admission, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each."""
         store = Store(connection)
+        deliveries = in_order_of_arrival(deliveries)
         commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
         reservations = await store.lock_reservations(command.order_id for command in commands)
-        product_ids = _touched(commands, reservations)
-        locks_first = self._conflicts_in_a_row >= CONFLICTS_BEFORE_LOCKING
-        load = store.lock_products if locks_first else store.read_products
-        products = await load(product_ids)
-        crash_points.reach("after_load")
-
-        fold, replies = self._fold(commands, products, reservations)
-        if fold.changed_products and not locks_first:
-            locked = await store.lock_products(product_ids)
-            if _versions(locked) != _versions(products):
-                self._conflicts_in_a_row += 1
-                CONFLICTS.inc()
-                fold, replies = self._fold(commands, locked, reservations)
-            else:
-                self._conflicts_in_a_row = 0
-        elif locks_first:
-            self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
-
+        chunk = Chunk(commands, reservations, admission, self._currency)
+        try:
+            folded = await self._fold(store, chunk)
+        except NotAdmittedError:
+            self._admitter.void(admission)
+            raise
         refused = [
             reply.reason
-            for delivery, reply in zip(deliveries, replies, strict=True)
+            for delivery, reply in zip(deliveries, folded.replies, strict=True)
             if isinstance(reply, StockRefused) and not delivery.duplicate
         ]
+        after = partial(self._admitter.after, folded.given_back, folded.moves, admission)
         return [
-            *_saved(store, fold),
+            *_saved(store, folded.fold),
             *(
                 delivery.answer(REPLIES, reply)
-                for delivery, reply in zip(deliveries, replies, strict=True)
+                for delivery, reply in zip(deliveries, folded.replies, strict=True)
             ),
             Committed.count(REFUSALS, refused),
+            Committed(after),
         ]
 
-    def _fold(
-        self,
-        commands: Sequence[SagaCommand],
-        products: Sequence[Product],
-        reservations: Sequence[Reservation],
-    ) -> tuple[Fold, list[SagaReply]]:
-        fold = Fold(products, reservations, self._currency)
-        return fold, [fold.apply(command) for command in commands]
+    async def _fold(self, store: Store, chunk: Chunk) -> Folded:
+        """Fold on rows that are locked, by then at the latest."""
+        locks_first = self._conflicts_in_a_row >= CONFLICTS_BEFORE_LOCKING or any(
+            product_id in self._locked_first for product_id in chunk.moved
+        )
+        if locks_first:
+            products = await self._lock(store, chunk)
+        else:
+            products = await self._read(store, [*chunk.moved, *chunk.watched])
+            if not self._locked_first.isdisjoint(chunk.moved):
+                locks_first, products = True, await self._lock(store, chunk)
+        crash_points.reach("after_load")
+
+        folded = chunk.fold(products)
+        if locks_first:
+            if self._conflicts_in_a_row:
+                self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
+        elif folded.fold.changed_products:
+            locked = await self._lock(store, chunk)
+            if _versions(locked) == _versions(products):
+                self._conflicts_in_a_row = 0
+            else:
+                self._conflicts_in_a_row += 1
+                CONFLICTS.inc()
+                folded = chunk.fold(locked)
+        return folded
+
+    async def _lock(self, store: Store, chunk: Chunk) -> list[Product]:
+        with LOCK_SECONDS.time():
+            products = await store.lock_products(chunk.moved)
+        self._learn(products)
+        if chunk.watched:
+            products += await self._read(store, chunk.watched)
+        return products
+
+    async def _read(self, store: Store, product_ids: Sequence[str]) -> list[Product]:
+        products = await store.read_products(product_ids)
+        self._learn(products)
+        return products
+
+    def _learn(self, products: Sequence[Product]) -> None:
+        self._admitter.learn(products)
+        for product in products:
+            if WAYS[product.active].locks_first:
+                self._locked_first.add(product.product_id)
+            else:
+                self._locked_first.discard(product.product_id)
 
 
 class AdminCommands:
     """What operators say of products. The pipeline answers duplicates from what it kept."""
 
-    def __init__(self, currency: str) -> None:
+    def __init__(self, currency: str, admitter: Admitter) -> None:
         """`currency` is the deployment's."""
         self._currency = currency
+        self._admitter = admitter
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
-    ) -> Sequence[Outgoing | Write | Refusal]:
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk; an event for each, or a refusal."""
         store = Store(connection)
         commands = [cast("AdminCommand", delivery.message) for delivery in deliveries]
         products = await store.lock_products(sorted({command.product_id for command in commands}))
         fold = CatalogueFold(products, self._currency)
-        results: list[Outgoing | Write | Refusal] = [
+        results: list[Outgoing | Write | Refusal | Committed] = [
             delivery.decided(EVENTS, fold.apply(command))
             for delivery, command in zip(deliveries, commands, strict=True)
         ]
+        if self._admitter.is_away:
+            fold.void_counters()
         if new := fold.new_products:
             results.append(store.insert_products(new))
         if changed := fold.changed_products:
             results.append(store.update_products(changed))
         if fold.movements:
             results.append(store.insert_movements(fold.movements))
+        if moves := counter_moves(fold.movements, fold.products):
+            results.append(Committed(partial(self._admitter.after, (), moves, NOTHING_ASKED)))
         return results
 
 
@@ -130,21 +189,5 @@ def _saved(store: Store, fold: Fold) -> list[Write]:
     return writes
 
 
-def _touched(
-    commands: Sequence[SagaCommand], reservations: Sequence[Reservation]
-) -> Collection[str]:
-    """The products that a chunk may move, in key order."""
-    touched = {
-        line.product_id
-        for command in commands
-        if isinstance(command, ReserveStock)
-        for line in command.items
-    }
-    for reservation in reservations:
-        if reservation.state is ReservationState.RESERVED:
-            touched.update(line.product_id for line in reservation.lines)
-    return sorted(touched)
-
-
-def _versions(products: Sequence[Product]) -> dict[str, int]:
-    return {product.product_id: product.version for product in products}
+def _versions(products: Sequence[Product]) -> dict[str, tuple[int, int]]:
+    return {product.product_id: (product.version, product.generation) for product in products}

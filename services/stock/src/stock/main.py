@@ -7,14 +7,29 @@ from shared.kafka.publisher import Publisher
 from shared.lease import Lease
 from shared.service import Service, run
 from shared.settings import load_settings
+from stock.admission import Admitter
 from stock.consumers import routes
+from stock.counters import HotCounters
 from stock.levels import TOPIC, LevelFeed
+from stock.reconciler import LEASE as COUNTERS
+from stock.reconciler import Reconciler
 from stock.settings import Settings
 
 
 def compose(settings: Settings) -> Service:
     """Wire stock together."""
-    service = Service("stock", settings, package="stock", routes=routes(settings.currency))
+    admitter = Admitter(HotCounters(settings.redis_url.get_secret_value()), lambda: service.pool)
+    service = Service(
+        "stock", settings, package="stock", routes=routes(settings.currency, admitter)
+    )
+    service.closing(admitter.counters)
+    reconciler = Reconciler(
+        admitter,
+        service.pool,
+        Lease(service.pool, COUNTERS, settings.instance_id, lease_s=settings.counters_lease_s),
+    )
+    service.add_loop(Loop("counters", reconciler.run_once, settings.counters_interval_s))
+    service.add_loop(Loop("returns", admitter.return_once, 0.0))
     publisher = service.closing(
         Publisher(
             service.kafka, f"{settings.instance_id}-levels", timeout_s=settings.publish_timeout_s

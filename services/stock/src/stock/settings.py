@@ -15,6 +15,18 @@ class Settings(ServiceSettings):
     levels_interval_s: float = Field(default=0.25, ge=0.1, le=60)
     """A product's level is sent at most as often."""
     levels_lease_s: float = Field(default=5.0, ge=1)
+    counters_interval_s: float = Field(default=0.5, ge=0.05, le=60)
+    """The counters of hot products are compared with their rows so often."""
+    counters_lease_s: float = Field(default=5.0, ge=1)
+
+    @model_validator(mode="after")
+    def _counters_lease_outlasts_its_renewal(self) -> Self:
+        if self.counters_lease_s < 3 * self.counters_interval_s:
+            raise ValueError(
+                "COUNTERS_LEASE_S must be at least three times COUNTERS_INTERVAL_S, or two"
+                " instances write the same counters in turn"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lease_outlasts_its_renewal(self) -> Self:

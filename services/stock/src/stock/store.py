@@ -45,6 +45,18 @@ class Store:
         rows = await queries.lock_products.rows(self._connection, product_ids=list(product_ids))
         return [_product(row) for row in rows]
 
+    async def raise_generations(self, products: Sequence[Product]) -> list[Product]:
+        """Locked products under a new generation: no counter counts for them any more."""
+        if products:
+            await queries.raise_generations.run(
+                self._connection, product_ids=[row.product_id for row in products]
+            )
+        return [row._replace(generation=row.generation + 1) for row in products]
+
+    async def hot_products(self) -> list[Product]:
+        """The products that are sold by a counter, as they are now."""
+        return [_product(row) for row in await queries.hot_products.rows(self._connection)]
+
     def insert_reservations(self, reservations: Sequence[Reservation]) -> Write:
         """Saves decisions. Conflicts where another instance decided one of the orders."""
         return queries.insert_reservations.write(
@@ -77,6 +89,7 @@ class Store:
         return queries.update_counters.write(
             len(products),
             product_ids=[row.product_id for row in products],
+            generations=[row.generation for row in products],
             **_counters(products),
         )
 
@@ -114,6 +127,9 @@ def _catalogue(products: Sequence[Product]) -> dict[str, list[Any]]:
         "names": [row.name for row in products],
         "prices": [row.price for row in products],
         "strategies": [row.strategy for row in products],
+        "actives": [row.active for row in products],
+        "epochs": [row.epoch for row in products],
+        "generations": [row.generation for row in products],
         "when_redis_downs": [row.when_redis_down for row in products],
         "max_per_orders": [row.max_per_order for row in products],
     }
@@ -122,12 +138,12 @@ def _catalogue(products: Sequence[Product]) -> dict[str, list[Any]]:
 def _product(row: asyncpg.Record) -> Product:
     (
         product_id, name, price, currency, strategy, when_redis_down, max_per_order,
-        available, reserved, sold, received, version,
+        available, reserved, sold, received, version, active, epoch, generation,
     ) = row  # fmt: skip
     return Product(
         product_id, name, price, currency, StockStrategy(strategy),
         WhenRedisDown(when_redis_down), max_per_order,
-        available, reserved, sold, received, version,
+        available, reserved, sold, received, version, StockStrategy(active), epoch, generation,
     )  # fmt: skip
 
 

@@ -238,18 +238,6 @@ async def test_an_id_with_other_content_is_refused_on_both_topics(shop: Any) -> 
     assert await shop.counters(lamp) == (9, 1, 0, 10)
 
 
-@pytest.mark.parametrize("strategy", ["pessimistic", "redis", "auto"])
-async def test_a_strategy_that_is_not_there_yet_is_refused(shop: Any, strategy: str) -> None:
-    command = put_product(new_id("P"), strategy=strategy)
-    await shop.topics.publish(ADMIN, [command])
-    (answer,) = (await shop.said(EVENTS, [command.command_id]))[command.command_id]
-    assert isinstance(answer, CommandRefused)
-    assert answer.reason == "strategy_unavailable"
-    assert "optimistic" in answer.detail
-    letter = await shop.letter(ADMIN_LETTERS, lambda one: one.key == command.product_id)
-    assert letter.value == command.to_bytes()
-
-
 async def test_health_and_metrics_are_there(shop: Any) -> None:
     async with shop.instance(0).admin() as admin:
         assert (await admin.get("/livez")).status_code == 200

@@ -10,17 +10,25 @@ from shared.audit import Source, audit
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
 from shared.database import connect_pool
+from shared.lease import Lease
 from shared.testing import replicas
 from shared.testing.module_databases import database, module_database, plain_logs
+from shared.testing.valkey import claimed_database
+from stock.admission import Admitter
 from stock.consumers import routes
+from stock.counters import HotCounters
+from stock.reconciler import LEASE, Reconciler
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from local_stack import Environment
     from shared.contracts.base import Message
     from shared.database import Pool
+    from shared.pipeline import Delivery
     from shared.pipeline.outbox import Row
     from shared.testing.databases import Database
+    from shared.testing.valkey import Valkey
 
 __all__ = ["database", "module_database", "plain_logs"]
 
@@ -30,12 +38,24 @@ READERS = {topic: reader_of(TOPICS[topic]) for topic in ("stock.replies.v1", "st
 class Replica:
     """One instance of stock, whose answers are read."""
 
-    def __init__(self, number: int, pool: Pool) -> None:
-        self._replica = replicas.Replica(f"stock-{number}", pool, routes("KRW"))
+    def __init__(self, number: int, pool: Pool, redis_url: str) -> None:
+        self.admitter = Admitter(HotCounters(redis_url), lambda: pool)
+        self.reconciler = Reconciler(
+            self.admitter, pool, Lease(pool, LEASE, f"stock-{number}", lease_s=30.0)
+        )
+        self._replica = replicas.Replica(f"stock-{number}", pool, routes("KRW", self.admitter))
 
     async def run(self, *commands: Message) -> list[Message]:
-        """Run one chunk of one group; returns what it answers, dead letters left out."""
+        """Run one chunk of one group, and what follows it; returns what it answers, dead letters
+        left out."""
         rows = await self._replica.run(*commands)
+        await self.admitter.give_back()
+        return [_read(row) for row in rows if row.message_type != "DeadLetter"]
+
+    async def run_chunk(self, deliveries: Sequence[Delivery]) -> list[Message]:
+        """The same of a chunk as it came off its partitions."""
+        rows = await self._replica.run_chunk(deliveries)
+        await self.admitter.give_back()
         return [_read(row) for row in rows if row.message_type != "DeadLetter"]
 
 
@@ -57,14 +77,32 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
         yield pool
 
 
+@pytest.fixture(scope="module")
+async def module_valkey(environment: Environment) -> AsyncIterator[Valkey]:
+    """A database number of the module's own."""
+    async with claimed_database(environment.redis_url) as valkey:
+        yield valkey
+
+
 @pytest.fixture
-def replica(pool: Pool) -> MakeReplica:
+async def valkey(module_valkey: Valkey) -> Valkey:
+    """It, empty."""
+    await module_valkey.client.flushdb()
+    return module_valkey
+
+
+@pytest.fixture
+async def replica(pool: Pool, valkey: Valkey) -> AsyncIterator[MakeReplica]:
     """Makes instances on the test's database: `replica(1)`."""
+    made: list[Replica] = []
 
     def make(number: int) -> Replica:
-        return Replica(number, pool)
+        made.append(Replica(number, pool, valkey.url))
+        return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        await each.admitter.counters.close()
 
 
 @pytest.fixture

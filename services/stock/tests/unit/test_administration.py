@@ -20,17 +20,15 @@ from shared.contracts.stock import (
     StockStrategySet,
     WhenRedisDown,
 )
-from stock.catalogue import AVAILABLE_STRATEGIES, AdminCommand, CatalogueFold
+from stock.catalogue import AdminCommand, CatalogueFold
 from stock.domain import MovementKind, Product
-
-OTHER_STRATEGIES = sorted(set(StockStrategy) - AVAILABLE_STRATEGIES)
 
 
 def product(available: int = 5, received: int | None = None) -> Product:
     received = available if received is None else received
     return Product(
         "P1", "Lamp", 100, "KRW", StockStrategy.OPTIMISTIC, WhenRedisDown.POSTGRES, None,
-        available, 0, received - available, received, 3,
+        available, 0, received - available, received, 3, StockStrategy.OPTIMISTIC, 1, 1,
     )  # fmt: skip
 
 
@@ -105,10 +103,6 @@ def refusals() -> list[tuple[str, list[Product], AdminCommand, CommandRefusal]]:
         ("too little", known, adjust(-6), CommandRefusal.INSUFFICIENT_STOCK),
         ("past the limit", [product(5, MAX_TOTAL)], adjust(1), CommandRefusal.LIMIT_EXCEEDED),
         ("currency", known, put(currency="USD"), CommandRefusal.CURRENCY_MISMATCH),
-        *((f"put as {one}", known, put(strategy=one), CommandRefusal.STRATEGY_UNAVAILABLE)
-          for one in OTHER_STRATEGIES),
-        *((f"set to {one}", known, choose(one), CommandRefusal.STRATEGY_UNAVAILABLE)
-          for one in OTHER_STRATEGIES),
     ]  # fmt: skip
 
 
@@ -128,7 +122,25 @@ def test_a_refused_command_changes_nothing(
     assert (fold.new_products, fold.changed_products, fold.movements) == ([], [], [])
 
 
-def test_a_strategy_is_set() -> None:
+@given(st.lists(st.sampled_from(StockStrategy), max_size=8))
+def test_every_change_of_the_strategy_at_work_is_fenced(chosen: list[StockStrategy]) -> None:
+    """`auto` goes on with what is at work; whatever changes it makes older admissions void."""
     fold = CatalogueFold([product()], "KRW")
-    assert isinstance(fold.apply(choose(StockStrategy.OPTIMISTIC)), StockStrategySet)
-    assert fold.changed_products[0].version == 4
+    before = product()
+    for number, strategy in enumerate(chosen, 1):
+        command = choose(strategy) if number % 2 else put(strategy=strategy)
+        assert isinstance(fold.apply(command), StockStrategySet | ProductPut)
+        after = fold.products["P1"]
+        assert after.strategy is strategy
+        assert after.active is (before.active if strategy is StockStrategy.AUTO else strategy)
+        changed = after.active is not before.active
+        assert after.fence == (before.epoch + changed, before.generation + changed)
+        assert after.version == before.version + 1
+        before = after
+
+
+def test_a_new_product_that_chooses_by_itself_begins_with_the_optimistic_lock() -> None:
+    fold = CatalogueFold((), "KRW")
+    fold.apply(put(strategy=StockStrategy.AUTO))
+    (new,) = fold.new_products
+    assert (new.strategy, new.active) == (StockStrategy.AUTO, StockStrategy.OPTIMISTIC)

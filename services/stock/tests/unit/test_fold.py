@@ -41,7 +41,7 @@ ORDERS = ("o-1", "o-2", "o-3", "o-4", "o-5")
 def product(product_id: str, available: int, *, max_per_order: int | None = None) -> Product:
     return Product(
         product_id, product_id, 100, "KRW", StockStrategy.OPTIMISTIC, WhenRedisDown.POSTGRES,
-        max_per_order, available, 0, 0, available, 1,
+        max_per_order, available, 0, 0, available, 1, StockStrategy.OPTIMISTIC, 1, 1,
     )  # fmt: skip
 
 

@@ -104,6 +104,9 @@ class ChunkRunner:
         self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal], answers_refusals: bool
     ) -> _Written:
         route = self._route
+        handler = route.handler
+        if route.begin is not None and deliveries:
+            handler = await route.begin(deliveries)
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
             connection.transaction(),
@@ -120,7 +123,7 @@ class ChunkRunner:
                 duplicates = sum([delivery.duplicate for delivery in known])
                 if route.keeps_answers:
                     rows, handled = await answers.of_duplicates(connection, known)
-                results = await route.handler(connection, handled) if handled else ()
+                results = await handler(connection, handled) if handled else ()
                 turned_down = [item for item in results if isinstance(item, Refusal)]
                 said = [item for item in results if isinstance(item, Outgoing)]
                 answered = [outbox.Row.of(item) for item in said]

@@ -146,5 +146,9 @@ class Route:
     pace: Callable[[Sequence[Delivery], Callable[[], bool]], Awaitable[None]] | None = None
     """Waits before a chunk begins, outside of its transaction and for a bounded time; a short one
     once the function given says that the group is to stop or to give partitions away."""
+    begin: Callable[[Sequence[Delivery]], Awaitable[Handler]] | None = None
+    """Asks others what they say of a chunk, before its transaction begins and while no lock is
+    held, and gives the handler that knows the answer, for one transaction: it is asked anew before
+    each. `handler` is what handles where nobody asked."""
     readers: Mapping[str, Reader] | None = None
     """How values are read, by topic; by default as the registry of topics says."""

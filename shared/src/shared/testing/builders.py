@@ -40,6 +40,7 @@ from shared.contracts.stock import (
     PutProduct,
     ReleaseStock,
     ReserveStock,
+    SetStockStrategy,
     StockStrategy,
 )
 
@@ -133,6 +134,17 @@ def adjust_stock(product_id: str = PRODUCT, *, delta: int, **fields: Any) -> Adj
     """Receives or writes off units. `fields`: command_id, reason."""
     defaults = {"command_id": new_id("adjust"), "reason": "delivery"}
     return AdjustStock(product_id=product_id, delta=delta, **(defaults | fields))
+
+
+def set_stock_strategy(
+    product_id: str = PRODUCT, strategy: str = "redis", *, command_id: str | None = None
+) -> SetStockStrategy:
+    """Another strategy from here on."""
+    return SetStockStrategy(
+        command_id=command_id or new_id("strategy"),
+        product_id=product_id,
+        strategy=StockStrategy(strategy),
+    )
 
 
 def put_campaign(

@@ -9,7 +9,7 @@ FOR UPDATE;
 -- name: read_products
 -- The products of a chunk as they are now, without locks: the fold is checked when it is saved.
 SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
-       available, reserved, sold, received, version
+       available, reserved, sold, received, version, active, epoch, generation
 FROM product
 WHERE product_id = ANY (:product_ids::text[]);
 
@@ -17,7 +17,7 @@ WHERE product_id = ANY (:product_ids::text[]);
 -- The same rows, locked in key order and as they are then. UPDATE … FROM unnest alone would
 -- lock them in the order of its plan, and two chunks could wait for each other.
 SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
-       available, reserved, sold, received, version
+       available, reserved, sold, received, version, active, epoch, generation
 FROM product
 WHERE product_id = ANY (:product_ids::text[])
 ORDER BY product_id
@@ -40,22 +40,22 @@ WHERE reservation.order_id = row.order_id;
 -- name: insert_products!
 -- New products; a conflict is another instance's PutProduct of the same one.
 INSERT INTO product (product_id, name, price, currency, strategy, when_redis_down, max_per_order,
-                     available, reserved, sold, received, version)
+                     available, reserved, sold, received, version, active, epoch, generation)
 SELECT *
 FROM unnest(:product_ids::text[], :names::text[], :prices::bigint[], :currencies::text[],
             :strategies::text[], :when_redis_downs::text[], :max_per_orders::integer[],
             :availables::bigint[], :reserveds::bigint[], :solds::bigint[], :receiveds::bigint[],
-            :versions::bigint[])
+            :versions::bigint[], :actives::text[], :epochs::bigint[], :generations::bigint[])
 ON CONFLICT DO NOTHING;
 
 -- name: update_counters!
 -- The counters of products that are locked by now.
 UPDATE product
 SET available = row.available, reserved = row.reserved, sold = row.sold,
-    received = row.received, version = row.version
+    received = row.received, version = row.version, generation = row.generation
 FROM unnest(:product_ids::text[], :availables::bigint[], :reserveds::bigint[], :solds::bigint[],
-            :receiveds::bigint[], :versions::bigint[])
-     AS row (product_id, available, reserved, sold, received, version)
+            :receiveds::bigint[], :versions::bigint[], :generations::bigint[])
+     AS row (product_id, available, reserved, sold, received, version, generation)
 WHERE product.product_id = row.product_id;
 
 -- name: update_products!
@@ -64,12 +64,14 @@ UPDATE product
 SET name = row.name, price = row.price, strategy = row.strategy,
     when_redis_down = row.when_redis_down, max_per_order = row.max_per_order,
     available = row.available, reserved = row.reserved, sold = row.sold,
-    received = row.received, version = row.version
+    received = row.received, version = row.version, active = row.active, epoch = row.epoch,
+    generation = row.generation
 FROM unnest(:product_ids::text[], :names::text[], :prices::bigint[], :strategies::text[],
             :when_redis_downs::text[], :max_per_orders::integer[], :availables::bigint[],
-            :reserveds::bigint[], :solds::bigint[], :receiveds::bigint[], :versions::bigint[])
+            :reserveds::bigint[], :solds::bigint[], :receiveds::bigint[], :versions::bigint[],
+            :actives::text[], :epochs::bigint[], :generations::bigint[])
      AS row (product_id, name, price, strategy, when_redis_down, max_per_order, available,
-             reserved, sold, received, version)
+             reserved, sold, received, version, active, epoch, generation)
 WHERE product.product_id = row.product_id;
 
 -- name: insert_movements!
@@ -81,3 +83,15 @@ SELECT * FROM unnest(:command_ids::text[], :product_ids::text[], :kinds::text[],
 -- name: read_levels
 -- Every product's counters, for the holder of the feed.
 SELECT product_id, available, reserved, sold, received, version FROM product;
+
+-- name: hot_products
+-- The products that are sold by a counter in Redis.
+SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+       available, reserved, sold, received, version, active, epoch, generation
+FROM product
+WHERE active = 'redis'
+ORDER BY product_id;
+
+-- name: raise_generations!
+-- Locked rows, before their counters are written anew.
+UPDATE product SET generation = generation + 1 WHERE product_id = ANY (:product_ids::text[]);

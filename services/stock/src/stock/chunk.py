@@ -1,0 +1,119 @@
+"""The saga's commands of one transaction: what they touch, how they fold, what follows. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from shared.contracts.stock import ReserveStock, StockReserved
+from stock.counters import Move
+from stock.domain import Fold, MovementKind, Product, ReservationState
+from stock.strategies import WAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from shared.pipeline import Delivery
+    from stock.admission import Admission
+    from stock.counters import Take
+    from stock.domain import Movement, Reservation, SagaCommand, SagaReply
+
+_FREED = (MovementKind.RELEASED, MovementKind.ADJUSTED)
+
+
+class Folded(NamedTuple):
+    """What a fold made of a chunk."""
+
+    fold: Fold
+    replies: list[SagaReply]
+    given_back: list[Take]
+    """Admissions that came to nothing."""
+    moves: list[Move]
+    """What the counters have to follow."""
+
+
+class Chunk:
+    """The commands, the reservations as they were locked, and what the counters said."""
+
+    def __init__(
+        self,
+        commands: Sequence[SagaCommand],
+        reservations: Sequence[Reservation],
+        admission: Admission,
+        currency: str,
+    ) -> None:
+        """`currency` is the deployment's."""
+        self._commands = commands
+        self._reservations = reservations
+        self._admission = admission
+        self._currency = currency
+        self._decided = {row.order_id for row in reservations}
+        moved: set[str] = set()
+        watched: set[str] = set()
+        for command in commands:
+            if isinstance(command, ReserveStock):
+                barred = command.command_id in admission.barred
+                products = watched if barred else moved
+                products.update(line.product_id for line in command.items)
+        for reservation in reservations:
+            if reservation.state is ReservationState.RESERVED:
+                moved.update(line.product_id for line in reservation.lines)
+        self.moved = sorted(moved)
+        """The products that the chunk may move, in key order."""
+        self.watched = sorted(watched - moved)
+        """The others of orders that were turned away: were they turned away rightly?"""
+
+    def fold(self, products: Sequence[Product]) -> Folded:
+        """Apply the commands to these rows, in their order.
+
+        Raises NotAdmittedError where a row says that a counter had to be asked, or another.
+        """
+        admission = self._admission
+        known = {product.product_id: product for product in products}
+        fold = Fold(products, self._reservations, self._currency)
+        replies: list[SagaReply] = []
+        unasked: set[str] = set()
+        """Products whose counters don't know of what is moved here."""
+        given_back: dict[str, Take] = {}
+        for command in self._commands:
+            if isinstance(command, ReserveStock):
+                new = command.order_id not in self._decided
+                if new:
+                    admission.check(command, known)
+                reply = fold.apply(command, admission.barred.get(command.command_id))
+                take = admission.takes.get(command.command_id)
+                reserved = isinstance(reply, StockReserved)
+                if take and (not reserved if new else take.command_id not in admission.before):
+                    given_back[take.command_id] = take
+                if new and reserved and command.command_id in admission.unasked:
+                    unasked.update(line.product_id for line in command.items)
+            else:
+                reply = fold.apply(command)
+            replies.append(reply)
+        if admission.away:
+            unasked.update(one.product_id for one in fold.movements if one.kind in _FREED)
+        fold.void_counters(unasked)
+        moves = counter_moves(fold.movements, fold.products)
+        return Folded(fold, replies, list(given_back.values()), moves)
+
+
+def counter_moves(movements: Iterable[Movement], products: Mapping[str, Product]) -> list[Move]:
+    """What the counters of hot products have to follow, of what a fold moved. What was reserved
+    was taken from them before."""
+    return [
+        Move(one.command_id, one.product_id, products[one.product_id].fence, one.quantity)
+        for one in movements
+        if one.kind in _FREED and WAYS[products[one.product_id].active].asks_counter
+    ]
+
+
+def in_order_of_arrival(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """First come, first served over all partitions, as their timestamps say. Within a partition
+    the order of its offsets stays, whatever the timestamps say."""
+    latest: dict[tuple[str, int], int] = {}
+    arrivals = []
+    for delivery in deliveries:
+        place = delivery.received.topic, delivery.received.partition
+        latest[place] = max(latest.get(place, 0), delivery.received.timestamp_ms)
+        arrivals.append(latest[place])
+    order = sorted(range(len(deliveries)), key=arrivals.__getitem__)
+    return [deliveries[number] for number in order]

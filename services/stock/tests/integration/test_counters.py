@@ -1,0 +1,167 @@
+"""The scripts on a real server: what they admit, what they remember, and when they are closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.testing.proxy import Proxy
+from stock.counters import CountersAwayError, HotCounters, Level, Move, Take
+from stock.domain import Fence
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.testing.valkey import Valkey
+
+FENCE = Fence(1, 1)
+FENCES = {"P1": FENCE, "P2": FENCE}
+
+
+def take(order: str, **lines: int) -> Take:
+    return Take(f"{order}:reserve:do", tuple(lines.items()))
+
+
+@pytest.fixture
+async def counters(valkey: Valkey) -> AsyncIterator[HotCounters]:
+    """P1 has 3 left, P2 has 2."""
+    counters = HotCounters(valkey.url)
+    await counters.write([("P1", FENCE, 3), ("P2", FENCE, 2)])
+    yield counters
+    await counters.close()
+
+
+async def left(counters: HotCounters) -> list[int | None]:
+    return [level and level.left for level in await counters.read(["P1", "P2"])]
+
+
+async def test_all_lines_of_an_order_are_admitted_or_none(counters: HotCounters) -> None:
+    orders = [take("a", P1=2, P2=1), take("b", P1=2, P2=2), take("c", P1=1), take("d", P1=1)]
+    first, second, third, fourth = await counters.admit(orders, FENCES)
+    assert first.admitted
+    assert second.short == (("P1", 1), ("P2", 1)), "every line that stands in the way"
+    assert third.admitted, "who comes after one that was turned away is not"
+    assert fourth.short == (("P1", 0),)
+    assert await left(counters) == [0, 1]
+
+
+async def test_f57_what_was_admitted_is_remembered(counters: HotCounters) -> None:
+    order = take("a", P1=2)
+    assert [one.before for one in await counters.admit([order, order], FENCES)] == [False, True]
+    (again,) = await counters.admit([order], FENCES)
+    assert (again.admitted, again.before) == (True, True)
+    assert await left(counters) == [1, 2]
+
+
+async def test_f57_a_lost_reply_is_asked_for_again(valkey: Valkey, counters: HotCounters) -> None:
+    async with Proxy.before(valkey.url) as proxy:
+        behind = HotCounters(proxy.through(valkey.url))
+        try:
+            await behind.admit([take("z", P1=1)], FENCES)
+            proxy.lose_reply_to(b"EVALSHA")
+            (answer,) = await behind.admit([take("a", P1=1)], FENCES)
+        finally:
+            await behind.close()
+    assert proxy.stats.replies_lost == 1
+    assert answer.admitted
+    assert await left(counters) == [1, 2]
+
+
+async def test_f56_a_server_that_forgets_the_scripts_is_told_again(
+    valkey: Valkey, counters: HotCounters
+) -> None:
+    for number in range(3):
+        await valkey.client.script_flush()
+        (answer,) = await counters.admit([take(f"o-{number}", P1=1)], FENCES)
+        assert answer.admitted
+    assert await left(counters) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "loss", ["flushed", "other server", "other epoch", "other generation", "never written"]
+)
+async def test_f54_a_counter_that_is_not_surely_true_is_closed(
+    valkey: Valkey, counters: HotCounters, loss: str
+) -> None:
+    """Neither sold out nor unknown: nobody is admitted, and nobody is turned away."""
+    asked = dict(FENCES)
+    match loss:
+        case "flushed":
+            await valkey.client.flushdb()
+        case "other server":  # a restart that lost the last second shows all keys, and an old run
+            await valkey.client.hset("{stock}:P1", "run", "0" * 40)
+        case "other epoch":
+            asked["P1"] = Fence(2, 1)
+        case "other generation":
+            asked["P1"] = Fence(1, 2)
+        case _:
+            await valkey.client.delete("{stock}:P1")
+    answers = await counters.admit([take("a", P1=9), take("b", P1=1, P2=1)], asked)
+    assert [("P1" in one.closed, one.admitted, one.short) for one in answers] == [
+        (True, False, ()), (True, False, ()),
+    ]  # fmt: skip
+    assert (await left(counters))[1] in (2, None)
+
+
+async def test_what_is_taken_back_is_taken_back_once(counters: HotCounters) -> None:
+    order = take("a", P1=2, P2=1)
+    await counters.admit([order, take("b", P1=1)], FENCES)
+    for _ in range(2):
+        await counters.take_back(order, FENCES)
+    assert await left(counters) == [2, 2]
+    await counters.take_back(take("never", P1=1), FENCES)
+    assert await left(counters) == [2, 2]
+    (again,) = await counters.admit([order], FENCES)
+    assert (again.admitted, again.before) == (True, False), "it may be admitted anew"
+
+
+async def test_what_postgres_moved_is_followed_once(counters: HotCounters) -> None:
+    for _ in range(2):
+        await counters.move(Move("o-1:reserve:undo", "P1", FENCE, 4))
+    await counters.move(Move("write-off", "P2", FENCE, -2))
+    assert await left(counters) == [7, 0]
+
+
+async def test_nothing_of_an_older_fence_touches_a_counter(counters: HotCounters) -> None:
+    """It was written anew meanwhile, from a row that knows of it all."""
+    order = take("a", P1=2)
+    await counters.admit([order], FENCES)
+    newer = Fence(1, 2)
+    await counters.write([("P1", newer, 3)])
+    await counters.take_back(order, FENCES)
+    await counters.move(Move("late", "P1", FENCE, 5))
+    assert await counters.read(["P1"]) == [Level(3, newer, 3)]
+    (answer,) = await counters.admit([order], {"P1": newer})
+    assert not answer.before, "what was admitted before doesn't count any more"
+
+
+async def test_a_late_writer_loses(counters: HotCounters) -> None:
+    await counters.write([("P1", Fence(2, 5), 9)])
+    await counters.write([("P1", Fence(1, 4), 1)])
+    assert (await counters.read(["P1"]))[0] == Level(9, Fence(2, 5), 2)
+
+
+async def test_f55_counters_are_never_evicted_and_memories_may_be(
+    valkey: Valkey, counters: HotCounters
+) -> None:
+    await counters.admit([take("a", P1=1)], FENCES)
+    times = {key: await valkey.client.ttl(key) for key in await valkey.client.keys("*")}
+    assert times["{stock}:P1"] == -1
+    assert 0 < times["{stock}:did:a:reserve:do"] <= 3_600
+
+
+async def test_f60_away_is_said_soon(valkey: Valkey) -> None:
+    async with Proxy.before(valkey.url) as proxy:
+        behind = HotCounters(proxy.through(valkey.url))
+        try:
+            await behind.write([("P1", FENCE, 3)])
+            await proxy.refuse()
+            proxy.cut()
+            with pytest.raises(CountersAwayError):
+                await behind.admit([take("a", P1=1)], FENCES)
+            await proxy.accept()
+            (answer,) = await behind.admit([take("a", P1=1)], FENCES)
+            assert answer.admitted
+        finally:
+            await behind.close()
