@@ -10,14 +10,12 @@ async with open_shop(...) as shop:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
-import redis.exceptions
 
 from local_stack import SERVICES
 from orderctl.auditing import audit_everything, wait_until_at_rest
@@ -207,12 +205,15 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
             **_kafka_security(),
         )
         topics = Topics(connection)
-        async with template.clone() as database, _claimed(environment.redis_url) as redis_url:
+        async with (
+            template.clone() as database,
+            claimed_database(environment.redis_url) as valkey,
+        ):
             shop = Shop(topics, database)
             shared = {
                 "KAFKA_BOOTSTRAP_SERVERS": connection.bootstrap_servers,
                 "KAFKA_TOPIC_PREFIX": topics.prefix,
-                "REDIS_URL": redis_url,
+                "REDIS_URL": valkey.url,
                 "LOG_LEVEL": "WARNING",
             }
             shared |= {name: value for name, value in os.environ.items() if _is_security(name)}
@@ -234,19 +235,6 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
                 await topics.delete()
 
     return opened
-
-
-@asynccontextmanager
-async def _claimed(url: str) -> AsyncIterator[str]:
-    """A database number of Valkey. A claim whose server was killed meanwhile ends by itself."""
-    claim = claimed_database(url)
-    valkey = await claim.__aenter__()
-    try:
-        yield valkey.url
-    finally:
-        # Around the end alone: what a test raises must not be replaced and then suppressed.
-        with contextlib.suppress(redis.exceptions.ConnectionError):
-            await claim.__aexit__(None, None, None)
 
 
 def _is_security(name: str) -> bool:

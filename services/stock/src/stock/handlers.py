@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stock.catalogue import AdminCommand
     from stock.chunk import Folded
     from stock.domain import Fold, Product, SagaCommand
+    from stock.strategies import Way
 
 REPLIES = "stock.replies.v1"
 EVENTS = "stock.events.v1"
@@ -45,8 +46,8 @@ class SagaCommands:
         self._currency = currency
         self._admitter = admitter
         self._conflicts_in_a_row = 0
-        self._locked_first: set[str] = set()
-        """Products that are known to be locked before the fold."""
+        self._ways: dict[str, Way] = {}
+        """Of the products that are known to be locked before the fold."""
 
     async def begin(self, deliveries: Sequence[Delivery]) -> Handler:
         """Ask the counters of hot products, before the transaction."""
@@ -96,13 +97,13 @@ class SagaCommands:
     async def _fold(self, store: Store, chunk: Chunk) -> Folded:
         """Fold on rows that are locked, by then at the latest."""
         locks_first = self._conflicts_in_a_row >= CONFLICTS_BEFORE_LOCKING or any(
-            product_id in self._locked_first for product_id in chunk.moved
+            product_id in self._ways for product_id in chunk.moved
         )
         if locks_first:
             products = await self._lock(store, chunk)
         else:
             products = await self._read(store, [*chunk.moved, *chunk.watched])
-            if not self._locked_first.isdisjoint(chunk.moved):
+            if not self._ways.keys().isdisjoint(chunk.moved):
                 locks_first, products = True, await self._lock(store, chunk)
         crash_points.reach("after_load")
 
@@ -121,7 +122,10 @@ class SagaCommands:
         return folded
 
     async def _lock(self, store: Store, chunk: Chunk) -> list[Product]:
+        queued = [one for one in chunk.moved if one in self._ways and self._ways[one].queues]
         with LOCK_SECONDS.time():
+            if queued:
+                await store.queue(queued)
             products = await store.lock_products(chunk.moved)
         self._learn(products)
         if chunk.watched:
@@ -136,10 +140,11 @@ class SagaCommands:
     def _learn(self, products: Sequence[Product]) -> None:
         self._admitter.learn(products)
         for product in products:
-            if WAYS[product.active].locks_first:
-                self._locked_first.add(product.product_id)
+            way = WAYS[product.active]
+            if way.locks_first:
+                self._ways[product.product_id] = way
             else:
-                self._locked_first.discard(product.product_id)
+                self._ways.pop(product.product_id, None)
 
 
 class AdminCommands:

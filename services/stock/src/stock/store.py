@@ -45,6 +45,10 @@ class Store:
         rows = await queries.lock_products.rows(self._connection, product_ids=list(product_ids))
         return [_product(row) for row in rows]
 
+    async def queue(self, product_ids: Collection[str]) -> None:
+        """Wait for this chunk's turn at these products."""
+        await queries.queue.rows(self._connection, product_ids=list(product_ids))
+
     async def raise_generations(self, products: Sequence[Product]) -> list[Product]:
         """Locked products under a new generation: no counter counts for them any more."""
         if products:

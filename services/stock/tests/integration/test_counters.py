@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.audit import Source
+from shared.audit import counters as audited
 from shared.testing.proxy import Proxy
 from stock.counters import CountersAwayError, HotCounters, Level, Move, Take
 from stock.domain import Fence
@@ -13,6 +15,7 @@ from stock.domain import Fence
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from shared.testing.databases import Database
     from shared.testing.valkey import Valkey
 
 FENCE = Fence(1, 1)
@@ -149,6 +152,30 @@ async def test_f55_counters_are_never_evicted_and_memories_may_be(
     times = {key: await valkey.client.ttl(key) for key in await valkey.client.keys("*")}
     assert times["{stock}:P1"] == -1
     assert 0 < times["{stock}:did:a:reserve:do"] <= 3_600
+
+
+async def test_the_audit_finds_a_counter_that_differs_from_its_row(
+    database: Database, valkey: Valkey, counters: HotCounters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audited, "MENDED_WITHIN_S", 0.2)
+    sources = [Source("stock", "stock")]
+    async with database.connection("stock") as connection:
+        await connection.execute(
+            "INSERT INTO product (product_id, name, price, currency, strategy, active,"
+            " when_redis_down, available, reserved, sold, received, version)"
+            " SELECT 'P' || n, '', 1, 'KRW', 'redis', 'redis', 'postgres', 4 - n, 0, 0, 4 - n, 1"
+            " FROM generate_series(1, 2) AS n"
+        )
+    check = await audited.check_counters(database.operator_dsn, valkey.url, sources)
+    assert (check.ok, check.looked_at) == (True, 2)
+    await counters.admit([take("a", P2=1)], FENCES)
+    check = await audited.check_counters(database.operator_dsn, valkey.url, sources)
+    (found,) = check.violations
+    assert (found["key"], found["redis"]["left"], found["postgres"]["left"]) == (
+        "{stock}:P2", "1", "2",
+    )  # fmt: skip
+    check = await audited.check_counters(database.operator_dsn, "redis://127.0.0.1:1", sources)
+    assert check.error == "Redis can't be asked: ConnectionError"
 
 
 async def test_f60_away_is_said_soon(valkey: Valkey) -> None:

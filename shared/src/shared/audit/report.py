@@ -64,6 +64,10 @@ class Check:
             took_s=time.monotonic() - started_at,
         )
 
+    def unchecked(self, why: str) -> Check:
+        """The same where it could not be looked at."""
+        return replace(self, error=why)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -23,6 +23,17 @@ WHERE product_id = ANY (:product_ids::text[])
 ORDER BY product_id
 FOR UPDATE;
 
+-- name: queue
+-- A place in the queue of each of these products, until the transaction ends. Advisory locks are
+-- granted in the order in which they were asked for; who waits for a row isn't. There are 256
+-- queues, so that a chunk of many products never fills the table of locks, and 7353 tells them from
+-- other advisory locks.
+SELECT pg_advisory_xact_lock(7353, number)
+FROM (SELECT DISTINCT hashtext(product_id) & 255 AS number
+      FROM unnest(:product_ids::text[]) AS product_id
+      ORDER BY number
+      OFFSET 0) AS queues;
+
 -- name: insert_reservations!
 -- A row that is there already belongs to a faster instance: the caller counts and starts over.
 INSERT INTO reservation (order_id, state, lines, refusal)
