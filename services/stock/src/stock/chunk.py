@@ -8,6 +8,7 @@ from shared.contracts.stock import ReserveStock, StockReserved
 from stock.counters import Move
 from stock.domain import Fold, MovementKind, Product, ReservationState
 from stock.strategies import WAYS
+from stock.tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from stock.admission import Admission
     from stock.counters import Take
     from stock.domain import Movement, Reservation, SagaCommand, SagaReply
+    from stock.tally import Tally
 
 _FREED = (MovementKind.RELEASED, MovementKind.ADJUSTED)
 
@@ -61,6 +63,10 @@ class Chunk:
         """The products that the chunk may move, in key order."""
         self.watched = sorted(watched - moved)
         """The others of orders that were turned away: were they turned away rightly?"""
+        self.conflicted: set[str] = set()
+        """Products that had changed when they were locked."""
+        self.waited_s = 0.0
+        """For queues and locks."""
 
     def fold(self, products: Sequence[Product]) -> Folded:
         """Apply the commands to these rows, in their order.
@@ -94,6 +100,12 @@ class Chunk:
         fold.void_counters(unasked)
         moves = counter_moves(fold.movements, fold.products)
         return Folded(fold, replies, list(given_back.values()), moves)
+
+    def tally(self, replies: Sequence[SagaReply]) -> dict[str, Tally]:
+        """What it tells of how contended its products are."""
+        return tally(
+            self._commands, replies, conflicted=self.conflicted, waited_ms=self.waited_s * 1000
+        )
 
 
 def counter_moves(movements: Iterable[Movement], products: Mapping[str, Product]) -> list[Move]:

@@ -11,11 +11,12 @@ from stock.handlers import EVENTS, AdminCommands, SagaCommands
 
 if TYPE_CHECKING:
     from stock.admission import Admitter
+    from stock.contention import Contention
 
 
-def routes(currency: str, admitter: Admitter) -> list[Route]:
+def routes(currency: str, admitter: Admitter, contention: Contention) -> list[Route]:
     """The routing table; `currency` is the deployment's."""
-    saga = SagaCommands(currency, admitter)
+    saga = SagaCommands(currency, admitter, contention.record)
     return [
         Route("stock", GROUPS["stock"], saga, begin=saga.begin),
         Route(

@@ -104,12 +104,15 @@ class Product(NamedTuple):
         )  # fmt: skip
 
     def under(self, strategy: StockStrategy) -> Product:
-        """The product with this strategy. Where another is at work by that, the epoch rises, and
-        nothing that was admitted before counts. `auto` begins with what is at work."""
+        """The product as an operator sets it; `auto` goes on with what is at work."""
         active = self.active if strategy is StockStrategy.AUTO else strategy
+        return self.working_by(active)._replace(strategy=strategy)
+
+    def working_by(self, active: StockStrategy) -> Product:
+        """The product with this strategy at work, one version later. Where it is another than
+        before, the epoch rises, and nothing that was admitted until then counts."""
         changed = active is not self.active
         return self._replace(
-            strategy=strategy,
             active=active,
             epoch=self.epoch + changed,
             generation=self.generation + changed,

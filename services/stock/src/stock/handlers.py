@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +17,7 @@ from stock.store import Store
 from stock.strategies import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.database import Connection, Write
     from shared.pipeline import Handler
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from stock.chunk import Folded
     from stock.domain import Fold, Product, SagaCommand
     from stock.strategies import Way
+    from stock.tally import Tally
 
 REPLIES = "stock.replies.v1"
 EVENTS = "stock.events.v1"
@@ -41,10 +43,16 @@ class SagaCommands:
     any more. So a conflict costs one fold, never a refusal.
     """
 
-    def __init__(self, currency: str, admitter: Admitter) -> None:
-        """`currency` is the deployment's."""
+    def __init__(
+        self,
+        currency: str,
+        admitter: Admitter,
+        tallied: Callable[[Mapping[str, Tally]], None],
+    ) -> None:
+        """`currency` is the deployment's; `tallied` takes what each chunk tells of contention."""
         self._currency = currency
         self._admitter = admitter
+        self._tallied = tallied
         self._conflicts_in_a_row = 0
         self._ways: dict[str, Way] = {}
         """Of the products that are known to be locked before the fold."""
@@ -92,6 +100,7 @@ class SagaCommands:
             ),
             Committed.count(REFUSALS, refused),
             Committed(after),
+            Committed(partial(self._tallied, chunk.tally(folded.replies))),
         ]
 
     async def _fold(self, store: Store, chunk: Chunk) -> Folded:
@@ -113,20 +122,23 @@ class SagaCommands:
                 self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
         elif folded.fold.changed_products:
             locked = await self._lock(store, chunk)
-            if _versions(locked) == _versions(products):
-                self._conflicts_in_a_row = 0
-            else:
+            chunk.conflicted = _changed(products, locked)
+            if chunk.conflicted:
                 self._conflicts_in_a_row += 1
                 CONFLICTS.inc()
                 folded = chunk.fold(locked)
+            else:
+                self._conflicts_in_a_row = 0
         return folded
 
     async def _lock(self, store: Store, chunk: Chunk) -> list[Product]:
         queued = [one for one in chunk.moved if one in self._ways and self._ways[one].queues]
-        with LOCK_SECONDS.time():
-            if queued:
-                await store.queue(queued)
-            products = await store.lock_products(chunk.moved)
+        began_s = time.perf_counter()
+        if queued:
+            await store.queue(queued)
+        products = await store.lock_products(chunk.moved)
+        chunk.waited_s = time.perf_counter() - began_s
+        LOCK_SECONDS.observe(chunk.waited_s)
         self._learn(products)
         if chunk.watched:
             products += await self._read(store, chunk.watched)
@@ -194,5 +206,11 @@ def _saved(store: Store, fold: Fold) -> list[Write]:
     return writes
 
 
-def _versions(products: Sequence[Product]) -> dict[str, tuple[int, int]]:
-    return {product.product_id: (product.version, product.generation) for product in products}
+def _changed(read: Sequence[Product], locked: Sequence[Product]) -> set[str]:
+    """The products that were others when they were read."""
+    before = {product.product_id: (product.version, product.generation) for product in read}
+    return {
+        product.product_id
+        for product in locked
+        if before.get(product.product_id) != (product.version, product.generation)
+    }

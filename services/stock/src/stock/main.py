@@ -8,7 +8,10 @@ from shared.lease import Lease
 from shared.service import Service, run
 from shared.settings import load_settings
 from stock.admission import Admitter
+from stock.adviser import LEASE as ADVISER
+from stock.adviser import Adviser
 from stock.consumers import routes
+from stock.contention import Contention
 from stock.counters import HotCounters
 from stock.levels import TOPIC, LevelFeed
 from stock.reconciler import LEASE as COUNTERS
@@ -19,8 +22,9 @@ from stock.settings import Settings
 def compose(settings: Settings) -> Service:
     """Wire stock together."""
     admitter = Admitter(HotCounters(settings.redis_url.get_secret_value()), lambda: service.pool)
+    contention = Contention(lambda: service.pool)
     service = Service(
-        "stock", settings, package="stock", routes=routes(settings.currency, admitter)
+        "stock", settings, package="stock", routes=routes(settings.currency, admitter, contention)
     )
     service.closing(admitter.counters)
     reconciler = Reconciler(
@@ -30,6 +34,12 @@ def compose(settings: Settings) -> Service:
     )
     service.add_loop(Loop("counters", reconciler.run_once, settings.counters_interval_s))
     service.add_loop(Loop("returns", admitter.return_once, 0.0))
+    adviser = Adviser(
+        service.work,
+        Lease(service.pool, ADVISER, settings.instance_id, lease_s=3 * settings.advice_interval_s),
+    )
+    service.add_loop(Loop("contention", contention.run_once, settings.advice_interval_s))
+    service.add_loop(Loop("adviser", adviser.run_once, settings.advice_interval_s))
     publisher = service.closing(
         Publisher(
             service.kafka, f"{settings.instance_id}-levels", timeout_s=settings.publish_timeout_s

@@ -25,3 +25,6 @@ RETURNS_DROPPED = Counter(
 DRIFT = Counter(
     "stock_counter_drift_units_total", "Units by which counters that stood still were wrong"
 )
+SWITCHES = Counter(
+    "stock_auto_switches_total", "Products that chose another strategy for themselves", ["to"]
+)

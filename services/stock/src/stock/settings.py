@@ -18,6 +18,8 @@ class Settings(ServiceSettings):
     counters_interval_s: float = Field(default=0.5, ge=0.05, le=60)
     """The counters of hot products are compared with their rows so often."""
     counters_lease_s: float = Field(default=5.0, ge=1)
+    advice_interval_s: float = Field(default=10.0, ge=0.1, le=60)
+    """Contention is added up, and products that choose for themselves are looked at, so often."""
 
     @model_validator(mode="after")
     def _counters_lease_outlasts_its_renewal(self) -> Self:

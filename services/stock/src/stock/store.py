@@ -9,9 +9,10 @@ from shared.contracts.order_parts import LineDetail, PricedLine
 from shared.contracts.stock import StockRefusal, StockStrategy, WhenRedisDown
 from shared.database import Queries
 from stock.domain import Product, Reservation, ReservationState
+from stock.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import asyncpg
 
@@ -60,6 +61,32 @@ class Store:
     async def hot_products(self) -> list[Product]:
         """The products that are sold by a counter, as they are now."""
         return [_product(row) for row in await queries.hot_products.rows(self._connection)]
+
+    async def add_contention(self, tallies: Mapping[str, Tally]) -> None:
+        """Add what this instance measured to what the others did."""
+        await queries.add_contention.run(
+            self._connection,
+            product_ids=list(tallies),
+            commands=[one.commands for one in tallies.values()],
+            conflicts=[one.conflicts for one in tallies.values()],
+            refusals=[one.refusals for one in tallies.values()],
+            lock_wait_mss=[one.lock_wait_ms for one in tallies.values()],
+        )
+
+    async def contention(self, window_s: float) -> dict[str, Tally]:
+        """What all instances measured in the last `window_s` seconds."""
+        rows = await queries.contention.rows(self._connection, window_s=window_s)
+        return {product_id: Tally(*measured) for product_id, *measured in rows}
+
+    async def forget_contention(self, keep_s: float) -> None:
+        """Delete what was measured longer than `keep_s` seconds ago."""
+        await queries.forget_contention.run(self._connection, keep_s=keep_s)
+
+    async def auto_products(self, contended: Collection[str]) -> list[Product]:
+        """Of the products that choose for themselves those that are contended, and those that may
+        go back by now, locked in key order."""
+        rows = await queries.auto_products.rows(self._connection, contended=list(contended))
+        return [_product(row) for row in rows]
 
     def insert_reservations(self, reservations: Sequence[Reservation]) -> Write:
         """Saves decisions. Conflicts where another instance decided one of the orders."""

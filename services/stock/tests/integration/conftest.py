@@ -16,6 +16,7 @@ from shared.testing.module_databases import database, module_database, plain_log
 from shared.testing.valkey import claimed_database
 from stock.admission import Admitter
 from stock.consumers import routes
+from stock.contention import Contention
 from stock.counters import HotCounters
 from stock.reconciler import LEASE, Reconciler
 
@@ -43,7 +44,10 @@ class Replica:
         self.reconciler = Reconciler(
             self.admitter, pool, Lease(pool, LEASE, f"stock-{number}", lease_s=30.0)
         )
-        self._replica = replicas.Replica(f"stock-{number}", pool, routes("KRW", self.admitter))
+        self.contention = Contention(lambda: pool)
+        self._replica = replicas.Replica(
+            f"stock-{number}", pool, routes("KRW", self.admitter, self.contention)
+        )
 
     async def run(self, *commands: Message) -> list[Message]:
         """Run one chunk of one group, and what follows it; returns what it answers, dead letters

@@ -106,3 +106,39 @@ ORDER BY product_id;
 -- name: raise_generations!
 -- Locked rows, before their counters are written anew.
 UPDATE product SET generation = generation + 1 WHERE product_id = ANY (:product_ids::text[]);
+
+-- name: add_contention!
+-- What one instance measured is added to what the others did in the same ten seconds.
+INSERT INTO product_contention (product_id, at, commands, conflicts, refusals, lock_wait_ms)
+SELECT product_id, date_bin('10 seconds', now(), 'epoch'), commands, conflicts, refusals,
+       lock_wait_ms
+FROM unnest(:product_ids::text[], :commands::bigint[], :conflicts::bigint[], :refusals::bigint[],
+            :lock_wait_mss::float8[])
+     AS row (product_id, commands, conflicts, refusals, lock_wait_ms)
+ORDER BY product_id
+ON CONFLICT (product_id, at) DO UPDATE
+SET commands = product_contention.commands + excluded.commands,
+    conflicts = product_contention.conflicts + excluded.conflicts,
+    refusals = product_contention.refusals + excluded.refusals,
+    lock_wait_ms = product_contention.lock_wait_ms + excluded.lock_wait_ms;
+
+-- name: contention
+-- What was measured in the last seconds, of each product that was contended.
+SELECT product_id, sum(commands)::bigint AS commands, sum(conflicts)::bigint AS conflicts,
+       sum(refusals)::bigint AS refusals, sum(lock_wait_ms) AS lock_wait_ms
+FROM product_contention
+WHERE at > now() - :window_s::float8 * interval '1 second'
+GROUP BY product_id;
+
+-- name: forget_contention!
+DELETE FROM product_contention WHERE at < now() - :keep_s::float8 * interval '1 second';
+
+-- name: auto_products
+-- Of the products that choose for themselves these, and those that may go back by now, locked in
+-- key order.
+SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+       available, reserved, sold, received, version, active, epoch, generation
+FROM product
+WHERE strategy = 'auto' AND (product_id = ANY (:contended::text[]) OR active <> 'optimistic')
+ORDER BY product_id
+FOR UPDATE;
