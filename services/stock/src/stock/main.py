@@ -40,6 +40,7 @@ def compose(settings: Settings) -> Service:
         Lease(service.pool, TOPIC, settings.instance_id, lease_s=settings.levels_lease_s),
         publisher,
         lease_s=settings.levels_lease_s,
+        compare_s=settings.levels_compare_s,
     )
     service.add_loop(Loop("levels", feed.run_once, settings.levels_interval_s))
     return service

@@ -15,6 +15,8 @@ class Settings(ServiceSettings):
     levels_interval_s: float = Field(default=0.25, ge=0.1, le=60)
     """A product's level is sent at most as often."""
     levels_lease_s: float = Field(default=5.0, ge=1)
+    levels_compare_s: float = Field(default=30.0, ge=1)
+    """All products are compared with what was sent as often: the net under the movements."""
     counters_interval_s: float = Field(default=0.5, ge=0.05, le=60)
     """The counters of hot products are compared with their rows so often."""
     counters_lease_s: float = Field(default=5.0, ge=1)
