@@ -129,9 +129,13 @@ class LevelFeed:
         self._waiting.update((row["product_id"], None) for row in due(rows, self._sent))
 
 
+def level_of(row: asyncpg.Record) -> StockLevel:
+    """The level of a product as its row says now."""
+    return StockLevel(at=datetime.now(UTC), **dict(row))
+
+
 def _record(row: asyncpg.Record) -> Record:
-    at = datetime.now(UTC)
-    level = StockLevel(at=at, **dict(row))
+    level = level_of(row)
     return Record(
         TOPIC,
         level.product_id.encode(),
@@ -144,5 +148,5 @@ def _record(row: asyncpg.Record) -> Record:
             ("ce_subject", level.product_id.encode()),
             ("content-type", b"application/json"),
         ],
-        int(at.timestamp() * 1000),
+        int(level.at.timestamp() * 1000),
     )

@@ -8,6 +8,7 @@ from shared.lease import Lease
 from shared.service import Service, run
 from shared.settings import load_settings
 from stock.admission import Admitter
+from stock.api import LevelsApi
 from stock.consumers import routes
 from stock.counters import HotCounters
 from stock.levels import TOPIC, LevelFeed
@@ -43,6 +44,9 @@ def compose(settings: Settings) -> Service:
         compare_s=settings.levels_compare_s,
     )
     service.add_loop(Loop("levels", feed.run_once, settings.levels_interval_s))
+    service.add_admin_routes(
+        LevelsApi(service.pool, low_stock_units=settings.low_stock_units).routes()
+    )
     return service
 
 

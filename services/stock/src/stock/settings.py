@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from shared.contracts.base import MAX_TOTAL
 from shared.settings import ServiceSettings
 
 
@@ -29,6 +30,10 @@ class Settings(ServiceSettings):
                 " instances write the same counters in turn"
             )
         return self
+
+    low_stock_units: int = Field(default=10, ge=0, le=MAX_TOTAL)
+    """`StockLow` tells of a product that falls to so many units available, or below; 0 tells of
+    none."""
 
     @model_validator(mode="after")
     def _lease_outlasts_its_renewal(self) -> Self:

@@ -27,3 +27,18 @@ LIMIT :products::integer;
 SELECT product_id, available, reserved, sold, received, version
 FROM product
 WHERE product_id = ANY (:product_ids::text[]);
+
+-- name: page_of_levels
+-- A page of levels in key order; with a bound, only those of products with so few units available.
+SELECT product_id, available, reserved, sold, received, version
+FROM product
+WHERE product_id > :after::text AND available <= coalesce(:available_at_most::bigint, available)
+ORDER BY product_id
+LIMIT :products::integer;
+
+-- name: show_product
+-- All that is known of a product.
+SELECT product_id, name, price, currency, strategy, active, when_redis_down, max_per_order,
+       available, reserved, sold, received, version
+FROM product
+WHERE product_id = :product_id::text;
