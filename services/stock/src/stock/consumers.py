@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from stock.admission import Admitter
 
 
-def routes(currency: str, admitter: Admitter) -> list[Route]:
-    """The routing table; `currency` is the deployment's."""
-    saga = SagaCommands(currency, admitter)
+def routes(currency: str, admitter: Admitter, low_stock_units: int = 0) -> list[Route]:
+    """The routing table; `currency` is the deployment's, `low_stock_units` as in the settings."""
+    saga = SagaCommands(currency, admitter, low_stock_units)
     return [
         Route("stock", GROUPS["stock"], saga, begin=saga.begin),
         Route(
             "stock-requests",
             GROUPS["stock-requests"],
-            AdminCommands(currency, admitter),
+            AdminCommands(currency, admitter, low_stock_units),
             refused=answer_with_command_refused(EVENTS),
             keeps_answers=True,
         ),

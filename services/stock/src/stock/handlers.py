@@ -11,6 +11,7 @@ from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 from stock.admission import NOTHING_ASKED, NotAdmittedError
 from stock.catalogue import CatalogueFold
 from stock.chunk import Chunk, counter_moves, in_order_of_arrival
+from stock.low_stock import low_stock_events
 from stock.metrics import CONFLICTS, LOCK_SECONDS, REFUSALS
 from stock.store import Store
 from stock.strategies import WAYS
@@ -40,10 +41,11 @@ class SagaCommands:
     any more. So a conflict costs one fold, never a refusal.
     """
 
-    def __init__(self, currency: str, admitter: Admitter) -> None:
-        """`currency` is the deployment's."""
+    def __init__(self, currency: str, admitter: Admitter, low_stock_units: int = 0) -> None:
+        """`currency` is the deployment's; `low_stock_units` as in the settings."""
         self._currency = currency
         self._admitter = admitter
+        self._low_stock_units = low_stock_units
         self._conflicts_in_a_row = 0
         self._locked_first: set[str] = set()
         """Products that are known to be locked before the fold."""
@@ -89,6 +91,7 @@ class SagaCommands:
                 delivery.answer(REPLIES, reply)
                 for delivery, reply in zip(deliveries, folded.replies, strict=True)
             ),
+            *low_stock_events(deliveries, folded.fold, self._low_stock_units),
             Committed.count(REFUSALS, refused),
             Committed(after),
         ]
@@ -145,10 +148,11 @@ class SagaCommands:
 class AdminCommands:
     """What operators say of products. The pipeline answers duplicates from what it kept."""
 
-    def __init__(self, currency: str, admitter: Admitter) -> None:
-        """`currency` is the deployment's."""
+    def __init__(self, currency: str, admitter: Admitter, low_stock_units: int = 0) -> None:
+        """`currency` is the deployment's; `low_stock_units` as in the settings."""
         self._currency = currency
         self._admitter = admitter
+        self._low_stock_units = low_stock_units
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
@@ -170,6 +174,7 @@ class AdminCommands:
             results.append(store.update_products(changed))
         if fold.movements:
             results.append(store.insert_movements(fold.movements))
+        results += low_stock_events(deliveries, fold, self._low_stock_units)
         if moves := counter_moves(fold.movements, fold.products):
             results.append(Committed(partial(self._admitter.after, (), moves, NOTHING_ASKED)))
         return results

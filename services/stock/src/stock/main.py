@@ -12,16 +12,22 @@ from stock.api import LevelsApi
 from stock.consumers import routes
 from stock.counters import HotCounters
 from stock.levels import TOPIC, LevelFeed
+from stock.low_stock import LowStockCount
 from stock.reconciler import LEASE as COUNTERS
 from stock.reconciler import Reconciler
 from stock.settings import Settings
+
+LOW_STOCK_INTERVAL_S = 10.0
 
 
 def compose(settings: Settings) -> Service:
     """Wire stock together."""
     admitter = Admitter(HotCounters(settings.redis_url.get_secret_value()), lambda: service.pool)
     service = Service(
-        "stock", settings, package="stock", routes=routes(settings.currency, admitter)
+        "stock",
+        settings,
+        package="stock",
+        routes=routes(settings.currency, admitter, settings.low_stock_units),
     )
     service.closing(admitter.counters)
     reconciler = Reconciler(
@@ -44,6 +50,9 @@ def compose(settings: Settings) -> Service:
         compare_s=settings.levels_compare_s,
     )
     service.add_loop(Loop("levels", feed.run_once, settings.levels_interval_s))
+    if settings.low_stock_units:
+        count = LowStockCount(service.pool, settings.low_stock_units)
+        service.add_loop(Loop("low stock", count.run_once, LOW_STOCK_INTERVAL_S))
     service.add_admin_routes(
         LevelsApi(service.pool, low_stock_units=settings.low_stock_units).routes()
     )

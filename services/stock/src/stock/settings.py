@@ -32,8 +32,8 @@ class Settings(ServiceSettings):
         return self
 
     low_stock_units: int = Field(default=10, ge=0, le=MAX_TOTAL)
-    """`StockLow` tells of a product that falls to so many units available, or below; 0 tells of
-    none."""
+    """Units available at which a product is low: `StockLow` tells of each that falls to them or
+    below. 0 tells of none."""
 
     @model_validator(mode="after")
     def _lease_outlasts_its_renewal(self) -> Self:

@@ -42,3 +42,8 @@ SELECT product_id, name, price, currency, strategy, active, when_redis_down, max
        available, reserved, sold, received, version
 FROM product
 WHERE product_id = :product_id::text;
+
+-- name: count_low
+-- How many products have so few units available. It reads all of them: an index on what changes
+-- with each order would cost every order more.
+SELECT count(*) FROM product WHERE available <= :units::bigint;

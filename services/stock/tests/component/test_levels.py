@@ -1,4 +1,7 @@
-"""Who joins the feed at any moment ends with the true levels, as the page on stock tells."""
+"""What others see of the counters: levels, and what runs low.
+
+Who joins the feed at any moment ends with the true levels, by the steps on the page about stock.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from shared.contracts.base import Message
 
 LEVELS = "stock.levels.v1"
+EVENTS = "stock.events.v1"
 PRODUCTS = 30
 PAGE = 7
 ROWS = "SELECT product_id, available, reserved, sold, received, version FROM product"
@@ -188,3 +192,24 @@ async def test_a_product_and_its_level_are_told(shop: Any) -> None:
         "strategy": "optimistic", "activeStrategy": "optimistic", "whenRedisDown": "postgres",
         "maxPerOrder": 4, "lowStockUnits": 10,
     }  # fmt: skip
+
+
+async def test_a_product_that_runs_low_is_told_and_counted(shop: Any) -> None:
+    await shop.start(0)
+    lamp, chair = await shop.put(12, count=2)
+    already_low = await shop.metric("stock_low_products")
+    commands = [reserve_stock(new_id("o"), items={lamp: 1}) for _ in range(6)]
+    for command in commands:
+        await shop.publish(command)
+        await shop.verdicts([command])
+    (record,) = await shop.topics.wait_for(EVENTS, lambda one: one.json["type"] == "StockLow")
+    assert record.key == lamp
+    assert (record.message.available, record.message.threshold) == (10, 10)
+    await eventually(
+        lambda: shop.metric("stock_low_products"),
+        accept=lambda count: count == already_low + 1,
+        within_s=20,
+    )
+    told = [one for one in await shop.topics.read(EVENTS) if one.json["type"] == "StockLow"]
+    assert [one.key for one in told] == [lamp]
+    assert await shop.counters(chair) == (12, 0, 0, 12)
