@@ -1,4 +1,4 @@
-"""The orchestrator's admin port, as `orderctl` asks it."""
+"""Admin ports of services, as `orderctl` asks them."""
 
 from __future__ import annotations
 
@@ -11,54 +11,42 @@ from orderctl.errors import AwayError, OperatorError
 
 TIMEOUT_S: Final = 10.0
 
+NO_SUCH_ROUTE: Final = "Not Found"
+"""The title of the problem where nothing is served on a path."""
+
 Document = dict[str, Any]
 
 
-class AdminApi:
-    """Asks one orchestrator; any of them knows every order."""
+class AdminPort:
+    """Asks one instance of a service."""
 
-    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
-        """`url` is the admin port's, as `http://127.0.0.1:9000`."""
+    def __init__(
+        self, service: str, url: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """`service` is what it is called in errors; `url` is the admin port's, as
+        `http://127.0.0.1:9000`."""
+        self._service = service
         self._url = url
         self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, transport=transport)
 
-    def order(self, order_id: str) -> Document:
-        """How an order stands, with its history. Raises OperatorError, as all of these do."""
-        found: Document = self._ask("GET", _path(order_id))
-        return found
-
-    def search(self, **asked: str) -> Document:
-        """A page of orders, with the cursor of the next one."""
-        found: Document = self._ask("GET", "/search", params=asked)
-        return found
-
-    def stuck_groups(self, **asked: str) -> Document:
-        """The orders that wait for an operator, by why they do."""
-        found: Document = self._ask("GET", "/search/stuck-groups", params=asked)
-        return found
-
-    def act(self, action: str, order_id: str, **body: str) -> Document:
-        """`cancel`, `retry` or `settle`; how the order stands then."""
-        found: Document = self._ask("POST", f"{_path(order_id)}/{action}", body)
-        return found
-
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
         body: Document | None = None,
         params: dict[str, str] | None = None,
     ) -> Any:
+        """What is answered on `path`. Raises OperatorError."""
         try:
             response = self._client.request(method, path, json=body, params=params)
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
             raise AwayError(
-                f"the orchestrator at {self._url} was reached and doesn't answer within"
+                f"{self._service} at {self._url} was reached and doesn't answer within"
                 f" {TIMEOUT_S:g} s; `make status` tells how the stack is"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise AwayError(
-                f"the orchestrator's admin port {self._url} can't be reached:"
+                f"{self._service}'s admin port {self._url} can't be reached:"
                 f" {error or type(error).__name__}; `make env` tells its address"
             ) from error
         try:
@@ -66,18 +54,64 @@ class AdminApi:
         except ValueError as error:
             raise OperatorError(
                 f"{self._url} answers {response.status_code} and no JSON;"
-                " is that the orchestrator's admin port?"
+                f" is that {self._service}'s admin port?"
             ) from error
         if response.is_success:
             return answer
         problem = answer if isinstance(answer, dict) else {}
         title = problem.get("title") or f"HTTP {response.status_code}"
         told = f"{title}: {problem.get('detail') or response.text[:500]}"
-        if response.status_code == httpx.codes.NOT_FOUND and path.startswith("/search"):
-            told += f"; the orchestrator at {self._url} is older than this orderctl"
+        if response.status_code == httpx.codes.NOT_FOUND and title == NO_SUCH_ROUTE:
+            told += f"; {self._service} at {self._url} is older than this orderctl"
         if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise AwayError(told)
         raise OperatorError(told)
+
+
+class AdminApi(AdminPort):
+    """Asks one orchestrator; any of them knows every order."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        """`url` is the admin port's."""
+        super().__init__("the orchestrator", url, transport)
+
+    def order(self, order_id: str) -> Document:
+        """How an order stands, with its history. Raises OperatorError, as all of these do."""
+        found: Document = self.ask("GET", _path(order_id))
+        return found
+
+    def search(self, **asked: str) -> Document:
+        """A page of orders, with the cursor of the next one."""
+        found: Document = self.ask("GET", "/search", params=asked)
+        return found
+
+    def stuck_groups(self, **asked: str) -> Document:
+        """The orders that wait for an operator, by why they do."""
+        found: Document = self.ask("GET", "/search/stuck-groups", params=asked)
+        return found
+
+    def act(self, action: str, order_id: str, **body: str) -> Document:
+        """`cancel`, `retry` or `settle`; how the order stands then."""
+        found: Document = self.ask("POST", f"{_path(order_id)}/{action}", body)
+        return found
+
+
+class StockApi(AdminPort):
+    """Asks one instance of stock; any of them knows every product."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        """`url` is the admin port's."""
+        super().__init__("stock", url, transport)
+
+    def product(self, product_id: str) -> Document:
+        """What is known of a product. Raises OperatorError, as all of these do."""
+        found: Document = self.ask("GET", f"/products/{quote(product_id, safe='')}")
+        return found
+
+    def levels(self, **asked: str) -> Document:
+        """A page of levels, with the product behind which the next one begins."""
+        found: Document = self.ask("GET", "/levels", params=asked)
+        return found
 
 
 def _path(order_id: str) -> str:

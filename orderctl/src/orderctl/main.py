@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orderctl import dead_letter_commands, order_commands
+from orderctl import dead_letter_commands, order_commands, stock_commands
 from orderctl.audit_command import audit_command
 from orderctl.options import Bootstrap, Prefix
 from orderctl.running import run
@@ -36,6 +36,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letter_commands.app, name="dlq")
+app.add_typer(stock_commands.app, name="stock")
 app.command("audit")(audit_command)
 order_commands.register(app)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
@@ -17,13 +17,13 @@ from order_orchestrator.events import Ignored, OperatorCancel, Refused, Retry, S
 from order_orchestrator.records import UnreadableSagaError
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
-from shared.admin import json_problem
+from shared.admin import in_time, json_problem
 from shared.contracts.base import is_id
 from shared.contracts.explaining import shorten
 from shared.database.faults import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     import asyncpg
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 LISTED_AT_MOST = 1_000
 TRIES = 5
 MAX_BODY_BYTES = 16_384
-ANSWER_WITHIN_S = 8.0
-"""Below the 10 s that `orderctl` waits: a database that hangs is told as such."""
-
-_T = TypeVar("_T")
 
 
 class Action(BaseModel):
@@ -212,26 +208,6 @@ async def _body(request: Request) -> bytes | None:
         if len(body) > MAX_BODY_BYTES:
             return None
     return bytes(body)
-
-
-async def in_time(work: Coroutine[Any, Any, _T]) -> _T:
-    """Its result. Raises TimeoutError where the time is up, without waiting for it to give up: that
-    may take a database which hangs as long again."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait((task,), timeout=ANSWER_WITHIN_S)
-    finally:
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_forget)
-    if not task.done():
-        raise TimeoutError
-    return task.result()
-
-
-def _forget(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()  # looked at, so that asyncio doesn't log it
 
 
 def _no_id(order_id: str) -> Response:

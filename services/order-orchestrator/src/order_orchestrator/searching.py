@@ -14,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from order_orchestrator.api import in_time
 from order_orchestrator.documents import time_text
 from order_orchestrator.domain import ENDED, SagaState
 from order_orchestrator.store import queries
-from shared.admin import json_problem
+from shared.admin import in_time, json_problem
 from shared.database import Queries
 
 if TYPE_CHECKING:

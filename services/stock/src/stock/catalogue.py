@@ -20,6 +20,7 @@ from stock.domain import (
     MovementKind,
     Product,
     changed_rows,
+    fallen_rows,
     new_rows,
     void_counters,
 )
@@ -68,6 +69,10 @@ class CatalogueFold:
     def changed_products(self) -> list[Product]:
         """Products that were loaded and changed, in key order."""
         return changed_rows(self._products, self._loaded_products)
+
+    def fallen_products(self, units: int) -> list[Product]:
+        """Products that fell to `units` available or below, in key order."""
+        return fallen_rows(self._products, self._loaded_products, units)
 
     def void_counters(self) -> None:
         """No counter can follow what was moved: nobody is admitted by them any more."""

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from stock.contention import Contention
 
 
-def routes(currency: str, admitter: Admitter, contention: Contention) -> list[Route]:
-    """The routing table; `currency` is the deployment's."""
-    saga = SagaCommands(currency, admitter, contention.record)
+def routes(
+    currency: str, admitter: Admitter, contention: Contention, low_stock_units: int = 0
+) -> list[Route]:
+    """The routing table; `currency` is the deployment's, `low_stock_units` as in the settings."""
+    saga = SagaCommands(currency, admitter, contention, low_stock_units)
     return [
         Route("stock", GROUPS["stock"], saga, begin=saga.begin),
         Route(
             "stock-requests",
             GROUPS["stock-requests"],
-            AdminCommands(currency, admitter),
+            AdminCommands(currency, admitter, low_stock_units),
             refused=answer_with_command_refused(EVENTS),
             keeps_answers=True,
         ),

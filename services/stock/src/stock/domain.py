@@ -157,6 +157,18 @@ def changed_rows(rows: Mapping[str, _Row], loaded: Mapping[str, _Row]) -> list[_
     return [rows[key] for key in sorted(loaded) if rows[key] is not loaded[key]]
 
 
+def fallen_rows(
+    rows: Mapping[str, Product], loaded: Mapping[str, Product], units: int
+) -> list[Product]:
+    """Products that had more than `units` available when the chunk was loaded and have no longer,
+    in key order: each is found once, until it has risen above again. 0 finds none."""
+    return [
+        row
+        for row in changed_rows(rows, loaded)
+        if loaded[row.product_id].available > units >= row.available and units
+    ]
+
+
 def void_counters(products: dict[str, Product], product_ids: Iterable[str]) -> None:
     """Raise the generation of those that are sold by a counter."""
     for product_id in set(product_ids):
@@ -203,6 +215,10 @@ class Fold:
     def changed_products(self) -> list[Product]:
         """Products that were loaded and changed, in key order."""
         return changed_rows(self._products, self._loaded_products)
+
+    def fallen_products(self, units: int) -> list[Product]:
+        """Products that fell to `units` available or below, in key order."""
+        return fallen_rows(self._products, self._loaded_products, units)
 
     @property
     def new_reservations(self) -> list[Reservation]:

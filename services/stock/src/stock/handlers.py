@@ -12,21 +12,22 @@ from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 from stock.admission import NOTHING_ASKED, NotAdmittedError
 from stock.catalogue import CatalogueFold
 from stock.chunk import Chunk, counter_moves, in_order_of_arrival
+from stock.low_stock import low_stock_events
 from stock.metrics import CONFLICTS, LOCK_SECONDS, REFUSALS
 from stock.store import Store
 from stock.strategies import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from shared.database import Connection, Write
     from shared.pipeline import Handler
     from stock.admission import Admission, Admitter
     from stock.catalogue import AdminCommand
     from stock.chunk import Folded
+    from stock.contention import Contention
     from stock.domain import Fold, Product, SagaCommand
     from stock.strategies import Way
-    from stock.tally import Tally
 
 REPLIES = "stock.replies.v1"
 EVENTS = "stock.events.v1"
@@ -47,12 +48,14 @@ class SagaCommands:
         self,
         currency: str,
         admitter: Admitter,
-        tallied: Callable[[Mapping[str, Tally]], None],
+        contention: Contention,
+        low_stock_units: int = 0,
     ) -> None:
-        """`currency` is the deployment's; `tallied` takes what each chunk tells of contention."""
+        """`currency` is the deployment's; `low_stock_units` as in the settings."""
         self._currency = currency
         self._admitter = admitter
-        self._tallied = tallied
+        self._contention = contention
+        self._low_stock_units = low_stock_units
         self._conflicts_in_a_row = 0
         self._ways: dict[str, Way] = {}
         """Of the products that are known to be locked before the fold."""
@@ -98,9 +101,10 @@ class SagaCommands:
                 delivery.answer(REPLIES, reply)
                 for delivery, reply in zip(deliveries, folded.replies, strict=True)
             ),
+            *low_stock_events(deliveries, folded.fold, self._low_stock_units),
             Committed.count(REFUSALS, refused),
             Committed(after),
-            Committed(partial(self._tallied, chunk.tally(folded.replies))),
+            Committed(partial(self._contention.record, chunk.tally(folded.replies))),
         ]
 
     async def _fold(self, store: Store, chunk: Chunk) -> Folded:
@@ -162,10 +166,11 @@ class SagaCommands:
 class AdminCommands:
     """What operators say of products. The pipeline answers duplicates from what it kept."""
 
-    def __init__(self, currency: str, admitter: Admitter) -> None:
-        """`currency` is the deployment's."""
+    def __init__(self, currency: str, admitter: Admitter, low_stock_units: int = 0) -> None:
+        """`currency` is the deployment's; `low_stock_units` as in the settings."""
         self._currency = currency
         self._admitter = admitter
+        self._low_stock_units = low_stock_units
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
@@ -187,6 +192,7 @@ class AdminCommands:
             results.append(store.update_products(changed))
         if fold.movements:
             results.append(store.insert_movements(fold.movements))
+        results += low_stock_events(deliveries, fold, self._low_stock_units)
         if moves := counter_moves(fold.movements, fold.products):
             results.append(Committed(partial(self._admitter.after, (), moves, NOTHING_ASKED)))
         return results

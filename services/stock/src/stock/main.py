@@ -10,13 +10,17 @@ from shared.settings import load_settings
 from stock.admission import Admitter
 from stock.adviser import LEASE as ADVISER
 from stock.adviser import Adviser
+from stock.api import LevelsApi
 from stock.consumers import routes
 from stock.contention import Contention
 from stock.counters import HotCounters
 from stock.levels import TOPIC, LevelFeed
+from stock.low_stock import LowStockCount
 from stock.reconciler import LEASE as COUNTERS
 from stock.reconciler import Reconciler
 from stock.settings import Settings
+
+LOW_STOCK_INTERVAL_S = 10.0
 
 
 def compose(settings: Settings) -> Service:
@@ -24,7 +28,10 @@ def compose(settings: Settings) -> Service:
     admitter = Admitter(HotCounters(settings.redis_url.get_secret_value()), lambda: service.pool)
     contention = Contention(lambda: service.pool)
     service = Service(
-        "stock", settings, package="stock", routes=routes(settings.currency, admitter, contention)
+        "stock",
+        settings,
+        package="stock",
+        routes=routes(settings.currency, admitter, contention, settings.low_stock_units),
     )
     service.closing(admitter.counters)
     reconciler = Reconciler(
@@ -50,8 +57,15 @@ def compose(settings: Settings) -> Service:
         Lease(service.pool, TOPIC, settings.instance_id, lease_s=settings.levels_lease_s),
         publisher,
         lease_s=settings.levels_lease_s,
+        compare_s=settings.levels_compare_s,
     )
     service.add_loop(Loop("levels", feed.run_once, settings.levels_interval_s))
+    if settings.low_stock_units:
+        count = LowStockCount(service.pool, settings.low_stock_units)
+        service.add_loop(Loop("low stock", count.run_once, LOW_STOCK_INTERVAL_S))
+    service.add_admin_routes(
+        LevelsApi(service.pool, low_stock_units=settings.low_stock_units).routes()
+    )
     return service
 
 

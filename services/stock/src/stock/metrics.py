@@ -6,6 +6,9 @@ REFUSALS = Counter("stock_errors_total", "Reservations refused", ["reason"])
 CONFLICTS = Counter(
     "stock_conflicts_total", "Chunks folded again because a product had changed meanwhile"
 )
+LOW_PRODUCTS = Gauge(
+    "stock_low_products", "Products with LOW_STOCK_UNITS available or fewer; 0 where that is off"
+)
 LEVELS = Counter("stock_levels_published_total", "Levels sent to the feed")
 LOCK_SECONDS = Histogram(
     "stock_lock_seconds",

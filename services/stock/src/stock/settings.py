@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from shared.contracts.base import MAX_TOTAL
 from shared.settings import ServiceSettings
 
 
@@ -15,6 +16,8 @@ class Settings(ServiceSettings):
     levels_interval_s: float = Field(default=0.25, ge=0.1, le=60)
     """A product's level is sent at most as often."""
     levels_lease_s: float = Field(default=5.0, ge=1)
+    levels_compare_s: float = Field(default=30.0, ge=1)
+    """All products are compared with what was sent as often: the net under the movements."""
     counters_interval_s: float = Field(default=0.5, ge=0.05, le=60)
     """The counters of hot products are compared with their rows so often."""
     counters_lease_s: float = Field(default=5.0, ge=1)
@@ -29,6 +32,10 @@ class Settings(ServiceSettings):
                 " instances write the same counters in turn"
             )
         return self
+
+    low_stock_units: int = Field(default=10, ge=0, le=MAX_TOTAL)
+    """Units available at which a product is low: `StockLow` tells of each that falls to them or
+    below. 0 tells of none."""
 
     @model_validator(mode="after")
     def _lease_outlasts_its_renewal(self) -> Self:

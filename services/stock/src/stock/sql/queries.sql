@@ -91,10 +91,6 @@ INSERT INTO stock_movement (command_id, product_id, kind, quantity, reason)
 SELECT * FROM unnest(:command_ids::text[], :product_ids::text[], :kinds::text[],
                      :quantities::bigint[], :reasons::text[]);
 
--- name: read_levels
--- Every product's counters, for the holder of the feed.
-SELECT product_id, available, reserved, sold, received, version FROM product;
-
 -- name: hot_products
 -- The products that are sold by a counter in Redis.
 SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,

@@ -1,0 +1,228 @@
+"""`orderctl stock`: how products stand, and what operators do to their units and strategies."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from orderctl.admin_api import StockApi
+from orderctl.asking import asked, operator_of
+from orderctl.options import AsJson, Bootstrap, Operator, Prefix
+from orderctl.running import USAGE, fail, note, run
+from orderctl.stock_asking import ask_stock
+from orderctl.stock_text import print_levels, print_product
+from orderctl.terminal import visible
+from shared.contracts.base import MAX_NOTE_CHARS, MAX_UNITS, is_id
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.stock import AdjustStock, SetStockStrategy, StockAdjusted, StockStrategy
+from shared.kafka.connection import KafkaConnection
+
+if TYPE_CHECKING:
+    from orderctl.stock_asking import Answer, Command
+
+app = typer.Typer(
+    no_args_is_help=True, help="Products: how they stand, their units and their strategies."
+)
+
+
+def _checked_product(given: str) -> str:
+    if not is_id(given):
+        fail(f"'{given}' is no product id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
+    return given
+
+
+def _checked_command(given: str) -> str:
+    if given and not is_id(given):
+        fail(f"'{given}' is no command id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
+    return given
+
+
+Product = Annotated[
+    str, typer.Argument(metavar="PRODUCT", help="The product's id.", callback=_checked_product)
+]
+Units = Annotated[
+    int, typer.Argument(metavar="UNITS", min=1, max=MAX_UNITS, help="How many units.")
+]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stands in the ledger.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar="ADMIN_URL_STOCK_0",
+        help="The admin port of an instance of stock, as `make env` tells it.",
+    ),
+]
+CommandId = Annotated[
+    str,
+    typer.Option(
+        metavar="ID",
+        help="Repeats the command that had this id: it is obeyed once. Else an id is drawn.",
+        callback=_checked_command,
+    ),
+]
+Within = Annotated[
+    int,
+    typer.Option(min=1, max=3_600, metavar="SECONDS", help="Wait so long for stock's answer."),
+]
+
+
+@app.command("show")
+def show(product: Product, url: Url, as_json: AsJson = False) -> None:
+    """Show a product: its price, its strategy and its units.
+
+    Example: orderctl stock show P001
+    """
+    print_product(asked(lambda: StockApi(url).product(product)), as_json=as_json)
+
+
+@app.command("list")
+def list_products(
+    url: Url,
+    low: Annotated[
+        bool, typer.Option("--low", help="Only products with LOW_STOCK_UNITS or fewer.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=5_000, help="So many at once.")] = 50,
+    after: Annotated[str, typer.Option(metavar="PRODUCT", help="Go on behind this product.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the products and their units, in the order of their ids.
+
+    Example: orderctl stock list --low
+    """
+    asking = {"limit": str(limit), "low": str(low).lower()}
+    if after:
+        asking["after"] = _checked_product(after)
+    print_levels(asked(lambda: StockApi(url).levels(**asking)), low=low, as_json=as_json)
+
+
+@app.command("receive")
+def receive(
+    product: Product,
+    units: Units,
+    reason: Reason,
+    bootstrap_servers: Bootstrap,
+    prefix: Prefix = "",
+    operator: Operator = "",
+    command_id: CommandId = "",
+    within: Within = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Add units that have come in: they can be sold at once.
+
+    Example: orderctl stock receive P001 500 --reason "delivery 4711"
+    """
+    command = _adjustment(product, units, reason, operator, command_id)
+    answer = _ask(command, bootstrap_servers, prefix, within, as_json=as_json)
+    _tell(answer, f"received {units:,} of {product}", as_json=as_json)
+
+
+@app.command("write-off")
+def write_off(
+    product: Product,
+    units: Units,
+    reason: Reason,
+    bootstrap_servers: Bootstrap,
+    prefix: Prefix = "",
+    operator: Operator = "",
+    command_id: CommandId = "",
+    within: Within = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Take away units that are available. What orders hold can't be written off.
+
+    Example: orderctl stock write-off P001 3 --reason "broken in the warehouse"
+    """
+    command = _adjustment(product, -units, reason, operator, command_id)
+    answer = _ask(command, bootstrap_servers, prefix, within, as_json=as_json)
+    _tell(answer, f"wrote off {units:,} of {product}", as_json=as_json)
+
+
+@app.command("strategy")
+def strategy(
+    product: Product,
+    name: Annotated[
+        StockStrategy,
+        typer.Argument(metavar="NAME", help="optimistic, pessimistic, redis or auto."),
+    ],
+    bootstrap_servers: Bootstrap,
+    prefix: Prefix = "",
+    command_id: CommandId = "",
+    within: Within = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Choose how orders for a product are decided; orders may flow meanwhile.
+
+    Example: orderctl stock strategy P001 pessimistic
+    """
+    command = SetStockStrategy(
+        command_id=command_id or _drawn_id(), product_id=product, strategy=name
+    )
+    answer = _ask(command, bootstrap_servers, prefix, within, as_json=as_json)
+    _tell(answer, f"the strategy of {product} is {name}", as_json=as_json)
+
+
+def _adjustment(
+    product: str, delta: int, reason: str, operator: str, command_id: str
+) -> AdjustStock:
+    """The command; who acts stands before the reason. Ends the process where that is too long."""
+    if not reason.strip():
+        fail("--reason must say why: it stands in the ledger for good", USAGE)
+    told = f"{operator_of(operator)}: {reason}"
+    try:
+        return AdjustStock(
+            command_id=command_id or _drawn_id(), product_id=product, delta=delta, reason=told
+        )
+    except ValidationError:
+        fail(
+            f"operator and reason may have {MAX_NOTE_CHARS} characters together, and no NUL;"
+            f" these have {len(told)}",
+            USAGE,
+        )
+
+
+def _drawn_id() -> str:
+    """Drawn and not derived: the same units may well be received twice."""
+    drawn = f"orderctl-{secrets.token_hex(8)}"
+    note(f"the command's id is {drawn}; with --command-id {drawn} a repeat is obeyed once")
+    return drawn
+
+
+def _ask(
+    command: Command, bootstrap_servers: str, prefix: str, wait_s: int, *, as_json: bool
+) -> Answer:
+    """The answer; ends the process where there is none, or stock refuses."""
+    connection = KafkaConnection(bootstrap_servers, prefix)
+    answer = run(ask_stock(connection, command, within_s=wait_s), brokers=bootstrap_servers)
+    if answer is None:
+        _no_answer(command, wait_s)
+    if isinstance(answer, CommandRefused):
+        if as_json:
+            _print_json(answer)
+        fail(f"stock refuses: {answer.detail}")
+    return answer
+
+
+def _no_answer(command: Command, wait_s: int) -> NoReturn:
+    fail(
+        f"stock has not answered within {wait_s} s. The command lies on its topic, and is obeyed"
+        f" once stock reads it. To find out, repeat it as it was with --command-id"
+        f" {command.command_id}: it is obeyed once, and answered again. `make status` tells how"
+        " stock is"
+    )
+
+
+def _tell(answer: Answer, done: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(answer)
+        return
+    rest = f"; {answer.available:,} available" if isinstance(answer, StockAdjusted) else ""
+    typer.echo(visible(f"{done}{rest}"))
+
+
+def _print_json(answer: Answer) -> None:
+    document = answer.model_dump(mode="json", by_alias=True, exclude_none=True)
+    typer.echo(json.dumps(document, indent=2))

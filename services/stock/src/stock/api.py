@@ -1,0 +1,138 @@
+"""Stock's own port: the levels as they are now, a page at a time, and what is known of a product.
+
+A level here is what the feed `stock.levels.v1` would say at that moment. Whoever joins the feed
+takes all pages once and keeps the highest version of each product, as the service's README tells.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from shared.admin import in_time, json_problem
+from shared.contracts.base import ID_PATTERN, is_id
+from shared.contracts.explaining import shorten
+from stock.levels import level_of, queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+    from starlette.requests import Request
+
+    from shared.database import Pool
+
+LEVELS_AT_MOST: Final = 5_000
+"""Of one page."""
+
+
+class Page(BaseModel):
+    """Which levels are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
+    """The product behind which the page begins: `next` of the page before."""
+    limit: Annotated[int, Field(ge=1, le=LEVELS_AT_MOST)] = 1_000
+    low: bool = False
+    """Only products with `LOW_STOCK_UNITS` available or fewer."""
+
+
+class LevelsApi:
+    """Routes for the admin port."""
+
+    def __init__(self, pool: Pool, *, low_stock_units: int) -> None:
+        """Read through `pool`; a product is low with `low_stock_units` available or fewer."""
+        self._pool = pool
+        self._low_stock_units = low_stock_units
+
+    def routes(self) -> list[Route]:
+        """What the admin port serves beside health and metrics."""
+        return [
+            Route("/levels", self.levels),
+            Route("/levels/{product_id}", self.level),
+            Route("/products/{product_id}", self.product),
+        ]
+
+    async def levels(self, request: Request) -> Response:
+        """A page of levels in key order, and behind which product the next one begins."""
+        try:
+            page = Page.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            detail = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                for fault in error.errors(include_url=False)
+            )
+            return json_problem(HTTPStatus.BAD_REQUEST, "Invalid page", detail)
+        rows = await in_time(self._read_page(page))
+        return JSONResponse(
+            {
+                "levels": [_level(row) for row in rows],
+                "next": rows[-1]["product_id"] if len(rows) == page.limit else None,
+                "lowStockUnits": self._low_stock_units,
+            }
+        )
+
+    async def level(self, request: Request) -> Response:
+        """The level of one product."""
+        product_id = request.path_params["product_id"]
+        row = await in_time(self._read_level(product_id)) if is_id(product_id) else None
+        return _unknown(product_id) if row is None else JSONResponse(_level(row))
+
+    async def product(self, request: Request) -> Response:
+        """One product: what the catalogue says, how it is decided on, and its counters."""
+        product_id = request.path_params["product_id"]
+        row = await in_time(self._read_product(product_id)) if is_id(product_id) else None
+        return _unknown(product_id) if row is None else JSONResponse(self._document(row))
+
+    def _document(self, row: asyncpg.Record) -> dict[str, Any]:
+        return {
+            "productId": row["product_id"],
+            "name": row["name"],
+            "price": row["price"],
+            "currency": row["currency"],
+            "strategy": row["strategy"],
+            "activeStrategy": row["active"],
+            "whenRedisDown": row["when_redis_down"],
+            "maxPerOrder": row["max_per_order"],
+            "available": row["available"],
+            "reserved": row["reserved"],
+            "sold": row["sold"],
+            "received": row["received"],
+            "version": row["version"],
+            "lowStockUnits": self._low_stock_units,
+        }
+
+    async def _read_page(self, page: Page) -> Sequence[asyncpg.Record]:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            return await queries.page_of_levels.rows(
+                connection,
+                after=page.after or "",
+                products=page.limit,
+                available_at_most=self._low_stock_units if page.low else None,
+            )
+
+    async def _read_level(self, product_id: str) -> asyncpg.Record | None:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            return await queries.read_levels.row(connection, product_ids=[product_id])
+
+    async def _read_product(self, product_id: str) -> asyncpg.Record | None:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            return await queries.show_product.row(connection, product_id=product_id)
+
+
+def _level(row: asyncpg.Record) -> dict[str, Any]:
+    return level_of(row).model_dump(mode="json", by_alias=True)
+
+
+def _unknown(product_id: str) -> Response:
+    detail = (
+        f"there is no product {product_id}"
+        if is_id(product_id)
+        else f"{shorten(product_id)} is no product id: 1 to 64 of A-Z a-z 0-9 . _ -"
+    )
+    return json_problem(HTTPStatus.NOT_FOUND, "Unknown product", detail)

@@ -1,0 +1,78 @@
+"""Pages of levels on Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from shared.admin import admin_app
+from shared.contracts.stock import StockLevel
+from shared.testing.builders import put_product, reserve_stock
+from stock.api import LevelsApi
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.database import Pool
+
+    from .conftest import Replica
+
+LOW_UNITS = 10
+
+
+@pytest.fixture
+async def admin(pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    """The routes on the test's database."""
+    app = admin_app({}, LevelsApi(pool, low_stock_units=LOW_UNITS).routes())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://admin"
+    ) as client:
+        yield client
+
+
+async def pages(admin: httpx.AsyncClient, **asked: Any) -> list[list[str]]:
+    """The ids of each page, to the last one."""
+    found = []
+    while True:
+        answer = (await admin.get("/levels", params=asked)).json()
+        found.append([level["productId"] for level in answer["levels"]])
+        if answer["next"] is None:
+            return found
+        asked["after"] = answer["next"]
+
+
+async def test_pages_hold_each_product_once_in_key_order(
+    admin: httpx.AsyncClient, stock: Replica
+) -> None:
+    ids = [f"P{number:02}" for number in range(7)]
+    await stock.run(*(put_product(one, quantity=20) for one in ids[::-1]))
+    assert await pages(admin, limit=3) == [ids[:3], ids[3:6], ids[6:]]
+    assert await pages(admin, limit=7) == [ids, []]
+    assert await pages(admin) == [ids]
+    assert await pages(admin, after="P04") == [ids[5:]]
+    assert await pages(admin, after="Z") == [[]]
+
+
+async def test_a_level_is_as_the_contract_says(admin: httpx.AsyncClient, stock: Replica) -> None:
+    await stock.run(put_product("P001", quantity=20))
+    await stock.run(reserve_stock("o-1", items={"P001": 2}))
+    answer = await admin.get("/levels/P001")
+    level = StockLevel.model_validate_json(answer.content)
+    assert (level.available, level.reserved, level.received, level.version) == (18, 2, 20, 2)
+    assert (await admin.get("/levels")).json()["levels"][0].keys() == answer.json().keys()
+
+
+async def test_low_ones_alone(admin: httpx.AsyncClient, stock: Replica) -> None:
+    for product_id, units in (("P1", 11), ("P2", 10), ("P3", 0), ("P4", 500)):
+        await stock.run(put_product(product_id, quantity=units))
+    assert await pages(admin, low="true") == [["P2", "P3"]]
+    assert await pages(admin, low="true", limit=1) == [["P2"], ["P3"], []]
+    assert (await admin.get("/levels")).json()["lowStockUnits"] == LOW_UNITS
+
+
+async def test_an_unknown_product_is_a_problem(admin: httpx.AsyncClient) -> None:
+    for path in ("/levels/P404", "/products/P404"):
+        answer = await admin.get(path)
+        assert (answer.status_code, answer.json()["detail"]) == (404, "there is no product P404")
