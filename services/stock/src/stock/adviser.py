@@ -9,6 +9,7 @@ from shared.telemetry.logs import get_logger
 from stock.advice import WINDOW_S, advise
 from stock.metrics import SWITCHES
 from stock.store import Store
+from stock.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,11 +58,11 @@ class Adviser:
             product_id: at_s for product_id, at_s in self._switched_at_s.items() if at_s > since
         }
         measured = await store.contention(WINDOW_S)
-        candidates = await store.auto_products(sorted(measured.keys() - self._switched_at_s.keys()))
         changed: list[Product] = []
-        for product in candidates:
-            strategy = advise(measured[product.product_id], product.active).strategy
-            if strategy is not product.active:
+        for product in await store.auto_products(measured):
+            told = measured.get(product.product_id, Tally())
+            strategy = advise(told, product.active).strategy
+            if strategy is not product.active and product.product_id not in self._switched_at_s:
                 changed.append(product.working_by(strategy))
         writes: list[Outgoing | Write | Committed] = []
         if changed:

@@ -39,7 +39,9 @@ class Instance:
 
     def __init__(self, stock: Replica, pool: Pool, threshold: int = THRESHOLD) -> None:
         """`stock` is whose counters it asks."""
-        self._replica = replicas.Replica("stock-0", pool, routes("KRW", stock.admitter, threshold))
+        self._replica = replicas.Replica(
+            "stock-0", pool, routes("KRW", stock.admitter, stock.contention, threshold)
+        )
 
     async def run(self, *commands: Message) -> list[tuple[str, int, int]]:
         """Product, available units and version of each that became low in this chunk."""
