@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Table
 
-from orderctl.asking import Url, asked, checked_id, open_api, operator_of
+from orderctl.asking import Url, asked, checked_id, open_api
 from orderctl.errors import AwayError, OperatorError
 from orderctl.list_command import filters_of, print_groups
 from orderctl.options import AsJson, Operator
 from orderctl.order_text import print_order
-from orderctl.running import USAGE, fail, note
+from orderctl.running import USAGE, fail, note, operator_of
 from orderctl.terminal import cell, console, visible
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from orderctl.dead_letter_record import DEAD_LETTER_TOPICS, Letter, Place
+from orderctl.dead_letters.letter import DEAD_LETTER_TOPICS, Letter, Place
 from orderctl.errors import OperatorError
 from shared.audit.reading import partitions_of
 from shared.contracts.topics import DEAD_LETTER_RETENTION_MS, MAX_DEAD_LETTER_BYTES

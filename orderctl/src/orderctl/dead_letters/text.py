@@ -6,9 +6,15 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from orderctl.dead_letter_advice import Advice, Remedy
-from orderctl.dead_letter_groups import OTHERS, moment
-from orderctl.dead_letter_record import REPLAYED_BY_HEADER, REPLAYED_FROM_HEADER, Letter
+from orderctl.dead_letters.advice import Advice, Remedy
+from orderctl.dead_letters.causes import OTHERS
+from orderctl.dead_letters.letter import (
+    REPLAYED_BY_HEADER,
+    REPLAYED_FROM_HEADER,
+    Letter,
+    moment,
+)
+from orderctl.terminal import short_time
 from shared.contracts.base import Message, message_id
 from shared.contracts.reading import MAX_DEPTH, Unreadable, ambiguity, deeper_than, type_name
 from shared.contracts.topics import TOPICS
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orderctl.admin_api import Document
-    from orderctl.dead_letter_groups import Causes
-    from orderctl.dead_letter_inbox import Known
+    from orderctl.dead_letters.causes import Causes
+    from orderctl.dead_letters.inboxes import Known
 
 CAUSES_SHOWN: Final = 30
 VALUE_CHARS: Final = 4_000
@@ -72,7 +78,7 @@ def causes_text(causes: Causes, topics: int) -> str:
 def letter_line(letter: Document) -> str:
     """One letter a line, of its document."""
     parts = (
-        letter["at"][:19].replace("T", " "), letter["place"], letter["origin"], letter["reason"],
+        short_time(letter["at"]), letter["place"], letter["origin"], letter["reason"],
         letter["type"] or "-", letter["orderId"] or "-", letter["error"],
     )  # fmt: skip
     return one_line("  ".join(parts))
@@ -159,7 +165,7 @@ def contract_lines(letter: Letter) -> Iterator[str]:
 
 def clock(at_ms: int) -> str:
     """A moment in UTC, to the second."""
-    return moment(at_ms)[:19].replace("T", " ")
+    return short_time(moment(at_ms))
 
 
 def one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from typer.testing import CliRunner
 
-from orderctl.dead_letter_record import DEAD_LETTER_TOPICS
+from orderctl.dead_letters.letter import DEAD_LETTER_TOPICS
 from orderctl.main import app
 from shared.contracts.base import Message, fingerprint, message_id
 from shared.kafka.topics import admin_client

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
-from orderctl.dead_letter_advice import advise
-from orderctl.dead_letter_groups import CAUSES_AT_MOST, Causes, Selection, parse_since
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import Letter, Place
-from orderctl.dead_letter_text import (
+from orderctl.dead_letters.advice import advise
+from orderctl.dead_letters.causes import CAUSES_AT_MOST, Causes
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.letter import Letter, Place
+from orderctl.dead_letters.selection import Selection, parse_since
+from orderctl.dead_letters.text import (
     CAUSES_SHOWN,
     VALUE_CHARS,
     Found,

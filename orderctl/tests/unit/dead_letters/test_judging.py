@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_orchestrator import dead_letters as orchestrator
-from orderctl.dead_letter_advice import (
+from orderctl.dead_letters.advice import (
     BY_REASON,
     OTHER_ORDER,
     UNREADABLE_REASONS,
@@ -17,9 +17,10 @@ from orderctl.dead_letter_advice import (
     advise,
     used_up,
 )
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import Identity, Letter, Place, identity_of
-from orderctl.dead_letter_replay import Due, Left, Rules, judge, judge_edited, read_value, records
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.judging import Due, Left, Rules, judge, judge_edited, read_value
+from orderctl.dead_letters.letter import Identity, Letter, Place, identity_of
+from orderctl.dead_letters.sending import records
 from orderctl.errors import OperatorError
 from shared.contracts.reading import MAX_BYTES, Unreadable
 from shared.contracts.refusals import CommandRefusal
