@@ -2,7 +2,9 @@
 
 Ids of a replay are what they were, and they are free: a refusal keeps none (docs/adr/0006). So
 the first replay that can be obeyed is obeyed, and the inbox of its service recognises every further
-one, for as long as it remembers: a letter older than that is replayed with `force` only.
+one, for as long as it remembers. With `force` only: a letter older than that, and a saga's letter
+that no inbox was asked for: the saga sends its message again by itself, so that it is likelier than
+others to be obeyed by now.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from orderctl.dead_letters.letter import identity_of
 from orderctl.errors import OperatorError
 from shared.contracts.base import Message, message_id
 from shared.contracts.reading import MAX_BYTES, Unreadable
-from shared.contracts.topics import TOPICS
+from shared.contracts.topics import TOPICS, service_of
 from shared.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ SUPERSEDED: Final = "superseded"
 UNREADABLE: Final = "unreadable"
 NO_USE: Final = "of no use"
 TOO_OLD: Final = "too old"
+NOT_ASKED: Final = "not asked for"
 DONE: Final = frozenset({OBEYED, SUPERSEDED})
 """Nothing is left to do."""
 
@@ -62,7 +65,7 @@ class Rules(NamedTuple):
     now_ms: int
     remembered_s: float = REMEMBERED_S
     force: bool = False
-    """Also what is older than the inbox remembers, and what was obeyed."""
+    """Also what was obeyed, is older than inboxes remember, or was not asked for there."""
     chosen: bool = True
     """The letters were named one by one: also those that are likely to be refused again."""
 
@@ -80,9 +83,9 @@ def judge(letter: Letter, known: Known, rules: Rules) -> Due | Left:
         return Left(letter, UNREADABLE, f"as it is nobody can obey it ({told}); {_edit(letter)}")
     if advice.remedy is not Remedy.REPLAY and not rules.chosen:
         return Left(letter, NO_USE, f"{letter.reason}: {advice.why}")
-    old = too_old(letter, rules)
-    if old:
-        return Left(letter, TOO_OLD, old)
+    unsure = beyond_reach(letter, known, rules)
+    if unsure is not None:
+        return unsure
     return Due(letter, message, letter.value or b"", letter.key)
 
 
@@ -111,23 +114,35 @@ def judge_edited(letter: Letter, value: bytes, known: Known, rules: Rules) -> Du
             f"order {order} has its outcome: it was rejected when this letter could not be read, if"
             " it was not placed before. Give the corrected order another orderId. Nothing was sent"
         )
-    old = too_old(letter, rules)
-    if old:
-        return Left(letter, TOO_OLD, old)
+    unsure = beyond_reach(letter, known, rules)
+    if unsure is not None:
+        return unsure
     key = TOPICS[letter.origin].key_of(message).encode()
     return Due(letter, message, value, key)
 
 
-def too_old(letter: Letter, rules: Rules) -> str:
-    """Why a letter of that age isn't replayed, or ""."""
+def beyond_reach(letter: Letter, known: Known, rules: Rules) -> Left | None:
+    """The letter, where nobody can tell that a second effect is impossible; `force` takes it."""
+    if rules.force:
+        return None
     age_s = (rules.now_ms - letter.at_ms) / 1000
-    if rules.force or age_s <= rules.remembered_s:
-        return ""
-    return (
-        f"it is {age_s / 86_400:.1f} days old, and inboxes remember {rules.remembered_s / 86_400:g}"
-        " days: whether it was obeyed meanwhile, nobody may know any more. Look at what it"
-        " was to do; --force replays it"
-    )
+    if age_s > rules.remembered_s:
+        return Left(
+            letter,
+            TOO_OLD,
+            f"it is {age_s / 86_400:.1f} days old, and inboxes remember"
+            f" {rules.remembered_s / 86_400:g} days: whether it was obeyed meanwhile, nobody may"
+            " know any more. Look at what it was to do; --force replays it",
+        )
+    if letter.is_of_saga and known is Known.NOT_ASKED:
+        return Left(
+            letter,
+            NOT_ASKED,
+            "it is a saga's, which may have sent it again since: whether it was obeyed, and can be"
+            f" recognised, only the inbox of {service_of(letter.group)} tells, and DATABASE_URL is"
+            " not set. `export $(make -s env)` sets it; --force replays the letter unasked",
+        )
+    return None
 
 
 def _edit(letter: Letter) -> str:

@@ -68,7 +68,9 @@ def replay_letters(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also letters older than the inboxes remember, or obeyed."),
+        typer.Option(
+            "--force", help="Also letters older than inboxes remember, obeyed, or of sagas unasked."
+        ),
     ] = False,
     keep_inbox_s: Annotated[
         float,
@@ -84,7 +86,8 @@ def replay_letters(
     nobody can read, that were obeyed since, or would be refused again.
 
     To replay twice is safe: ids of what was refused are free, and what was
-    obeyed is known to its service. Beyond what that remembers: --force.
+    obeyed is known to its service. Beyond what that remembers: --force, as
+    for letters of sagas where no DATABASE_URL tells what it knows.
 
     \b
     orderctl dlq replay --reason unknown_product --since 2h
@@ -99,7 +102,10 @@ def replay_letters(
     connection = KafkaConnection(bootstrap_servers, prefix)
     edited = None if value is None else _read(value)
     if not database_url:
-        note("DATABASE_URL is not set: what was obeyed since is not left out, and has no effect")
+        note(
+            "DATABASE_URL is not set: what was obeyed since is not left out, and has no effect;"
+            " letters of sagas need --force"
+        )
 
     async def work() -> Report:
         sender = Sender(connection, operator_of(operator))

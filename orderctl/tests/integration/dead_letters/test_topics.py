@@ -15,7 +15,7 @@ from orderctl.dead_letters.letter import DEAD_LETTER_TOPICS
 from orderctl.main import app
 from shared.contracts.base import Message, fingerprint, message_id
 from shared.kafka.topics import admin_client
-from shared.testing.builders import adjust_stock, cancel_order, place_order
+from shared.testing.builders import adjust_stock, cancel_order, place_order, reserve_stock
 from shared.testing.kafka import Record
 from shared.testing.ports import ReservedPort
 
@@ -227,6 +227,25 @@ async def test_a_limit_and_a_missing_database(
     assert (code, said.splitlines()[0]) == (0, "replayed 1 letter:")
     assert "DATABASE_URL is not set" in complained
     assert len(await topics.read(COMMANDS)) == 1
+
+
+async def test_a_saga_s_letter_needs_a_database_or_force(
+    topics: Topics, database: Database
+) -> None:
+    commands, dead = "stock.commands.v1", "stock.dlq.v1"
+    await topics.create(dead, commands)
+    command = reserve_stock("o-1")
+    await topics.publish(dead, [letter(command, "handling_failed", commands)])
+    (record,) = await topics.read(dead)
+    place = f"{dead}/{record.partition}/{record.offset}"
+    code, said, complained = await dlq(topics, "replay", place)
+    assert (code, await topics.read(commands)) == (1, [])
+    assert "DATABASE_URL is not set. `export $(make -s env)` sets it; --force" in said
+    assert "letters of sagas need --force" in complained
+    for options in (("--force",), ("--database-url", database.operator_dsn)):
+        code, _, complained = await dlq(topics, "replay", place, *options)
+        assert code == 0, complained
+    assert [one.message for one in await topics.read(commands)] == [command, command]
 
 
 async def test_an_old_letter_needs_force(topics: Topics, letters: dict[str, list[str]]) -> None:
