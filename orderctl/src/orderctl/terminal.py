@@ -1,6 +1,7 @@
 """Text, times and tables for the terminal: how all commands write them.
 
-What came from outside may not steer a terminal: control characters are shown. Times are in UTC.
+What came from outside may not steer a terminal: what isn't printable is shown by its number.
+Times are in UTC.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ if TYPE_CHECKING:
 MIN_WIDTH: Final = 80
 """Narrower terminals break the lines themselves."""
 
-# C0, DEL, C1; what turns the direction of text; halves of surrogate pairs, which can't be written.
-_STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _TIME: Final = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})T(?P<clock>[0-9:]{8})(?P<ms>\.[0-9]{3})?Z\Z"
 )
 
 
 def visible(text: object, *, keep: str = "") -> str:
-    r"""The same with each control character as `\x1b`, but for those in `keep`."""
-    return _STEERING.sub(lambda found: _shown(found[0], keep), str(text))
+    r"""The same with each character that is not printable as `\x1b`, but for those in `keep`.
+
+    Those are control characters, what is invisible or turns the direction of text, line ends of
+    any kind, and halves of surrogate pairs, which can't be written.
+    """
+    found = str(text)
+    if found.isprintable():
+        return found
+    return "".join(one if one.isprintable() or one in keep else _shown(one) for one in found)
 
 
 def cell(text: object) -> Text:
@@ -99,8 +105,8 @@ def duration(seconds: float) -> str:
     return f"{hours}h {minutes}m" if hours else f"{minutes}m {whole}s"
 
 
-def _shown(character: str, keep: str) -> str:
-    if character in keep:
-        return character
+def _shown(character: str) -> str:
     code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

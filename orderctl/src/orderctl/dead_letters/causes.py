@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from orderctl.dead_letters.advice import BY_REASON, UNREADABLE_REASONS
 from orderctl.dead_letters.letter import moment
+from shared.contracts.reading import type_name
+from shared.contracts.topics import TOPICS
 
 if TYPE_CHECKING:
     from orderctl.dead_letters.letter import Letter, Place
 
 CAUSES_AT_MOST: Final = 100
-"""Further ones are counted as one: types and topics in letters are text of others."""
+"""Of those with a word that is none of the contract's: what stands in letters is text of others.
+Further ones are counted together."""
 ERROR_CHARS: Final = 300
 NAME_CHARS: Final = 80
 NO_TYPE: Final = "(no type)"
+REASONS: Final = frozenset({*BY_REASON, *UNREADABLE_REASONS})
 
 
 class Cause(NamedTuple):
@@ -26,6 +31,7 @@ class Cause(NamedTuple):
 
 
 OTHERS: Final = Cause("(further causes)", "", "")
+OTHER_TYPES: Final = "(further types)"
 
 
 @dataclass(slots=True)
@@ -53,13 +59,18 @@ class Causes:
     """Letters by cause."""
 
     tallies: dict[Cause, Tally] = field(default_factory=dict)
+    _strange: int = field(default=0, init=False)
 
     def add(self, letter: Letter) -> None:
         """Count it under its cause."""
         kind = letter.type() or NO_TYPE
         cause = Cause(letter.origin[:NAME_CHARS], letter.reason[:NAME_CHARS], kind)
-        if cause not in self.tallies and len(self.tallies) >= CAUSES_AT_MOST:
-            cause = OTHERS
+        if cause not in self.tallies and not _is_of_contract(cause):
+            if self._strange < CAUSES_AT_MOST:
+                self._strange += 1
+            else:
+                rest = cause._replace(type=OTHER_TYPES)
+                cause = rest if _is_of_contract(rest) else OTHERS
         self.tallies.setdefault(cause, Tally()).add(letter)
 
     @property
@@ -89,3 +100,14 @@ class Causes:
                 for cause, tally in self.by_count()
             ],
         }
+
+
+def _is_of_contract(cause: Cause) -> bool:
+    """Whether all its words are the contract's, of which there are so many and no more: such a
+    cause is told however many strange ones came before it."""
+    topic = TOPICS.get(cause.origin)
+    return (
+        topic is not None
+        and cause.reason in REASONS
+        and cause.type in (NO_TYPE, OTHER_TYPES, *map(type_name, topic.messages))
+    )

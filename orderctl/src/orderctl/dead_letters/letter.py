@@ -130,6 +130,11 @@ class Letter:
         """Whether it is a command or a reply of a saga, which then waits in vain."""
         return self.place.topic in SAGA_DEAD_LETTERS
 
+    @property
+    def size(self) -> int:
+        """How much it takes in memory, about: bytes of the value and characters of the headers."""
+        return len(self.value or b"") + sum(map(len, self.headers.values()))
+
     def number(self, header: str) -> int | None:
         """A header that is to be a number; None where it is none."""
         text = self.headers.get(header, "")

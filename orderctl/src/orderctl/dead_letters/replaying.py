@@ -163,7 +163,7 @@ class Replaying:
         async for batch in self._letters.scan(selection.topics, selection.since_ms, self._progress):
             for letter in filter(selection.takes, batch):
                 waiting.append(letter)
-                size += len(letter.value or b"")
+                size += letter.size
                 if len(waiting) >= SENT_AT_ONCE_LETTERS or size >= SENT_AT_ONCE_BYTES:
                     await self._go_on(waiting, report, limit)
                     waiting, size = [], 0
