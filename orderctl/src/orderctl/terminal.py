@@ -76,9 +76,9 @@ def short_time(moment: str | None) -> str:
     return f"{found['date']} {found['clock']}" if found else moment or ""
 
 
-def date_of(moment: str | None) -> str:
+def date_of(moment: object) -> str:
     """The date of a time as the contracts write it, or ""."""
-    found = _TIME.match(moment or "")
+    found = _TIME.match(str(moment))
     return found["date"] if found else ""
 
 
