@@ -7,13 +7,13 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
 from bench.errors import BenchError
-from shared.audit.reading import partitions_of
 from shared.contracts.topics import TOPICS
+from shared.kafka.reading import TopicReader, open_reader, partitions_of
 from shared.kafka.topics import admin_client
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ class Answer(NamedTuple):
 
 
 class Bus:
-    """A producer and a consumer on the stack's broker."""
+    """A producer and a reader on the stack's broker."""
 
     def __init__(
-        self, connection: KafkaConnection, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer
+        self, connection: KafkaConnection, producer: AIOKafkaProducer, reader: TopicReader
     ) -> None:
         self._connection = connection
         self._producer = producer
-        self._consumer = consumer
+        self._reader = reader
 
     async def publish(self, topic: str, message: Outgoing) -> asyncio.Future[object]:
         """Hand it to the producer; the future ends when the broker has it."""
@@ -69,8 +69,7 @@ class Bus:
 
     async def ends(self, topic: str) -> Ends:
         """Where each partition of the topic ends now."""
-        places = await partitions_of(self._connection, [topic])
-        return dict(await self._consumer.end_offsets(places))
+        return await self._reader.ends(await partitions_of(self._connection, [topic]))
 
     async def grown(self, since: Ends, by: int, *, within_s: float) -> None:
         """Wait until the partitions hold `by` more messages than they did.
@@ -80,7 +79,7 @@ class Bus:
         start = sum(since.values())
         seen, deadline = 0, time.monotonic() + within_s
         while True:
-            now = sum((await self._consumer.end_offsets(list(since))).values()) - start
+            now = sum((await self._reader.ends(since)).values()) - start
             if now >= by:
                 return
             if now > seen:
@@ -94,22 +93,13 @@ class Bus:
 
     async def answers(self, since: Ends) -> list[Answer]:
         """Every message from there to the end."""
-        until = await self._consumer.end_offsets(list(since))
-        self._consumer.assign(list(since))
-        for place, offset in since.items():
-            self._consumer.seek(place, offset)
+        ends = await self._reader.ends(since)
+        spans = {place: range(start, ends[place]) for place, start in since.items()}
         found = []
-        open_ones = {place for place in since if until[place] > since[place]}
-        while open_ones:
-            batches = await self._consumer.getmany(timeout_ms=1_000, max_records=5_000)
-            for records in batches.values():
-                for record in records:
-                    kind = dict(record.headers).get(TYPE_HEADER, b"").decode()
-                    found.append(Answer(kind, (record.key or b"").decode(), record.timestamp))
-            open_ones = {
-                place for place in open_ones if await self._consumer.position(place) < until[place]
-            }
-        self._consumer.unsubscribe()
+        async for records in self._reader.read(spans):
+            for record in records:
+                kind = dict(record.headers).get(TYPE_HEADER, b"").decode()
+                found.append(Answer(kind, (record.key or b"").decode(), record.timestamp))
         return found
 
 
@@ -119,11 +109,8 @@ async def open_bus(connection: KafkaConnection) -> AsyncIterator[Bus]:
     producer = AIOKafkaProducer(
         **connection.client_options(), acks="all", linger_ms=0, max_batch_size=BATCH_BYTES
     )
-    consumer = AIOKafkaConsumer(
-        **connection.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    async with producer, consumer:
-        yield Bus(connection, producer, consumer)
+    async with producer, open_reader(connection) as reader:
+        yield Bus(connection, producer, reader)
 
 
 async def stamp_by_broker(connection: KafkaConnection, topics: Sequence[str]) -> None:

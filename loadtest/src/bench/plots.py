@@ -17,6 +17,7 @@ from bench.figures import title_of
 from bench.latencies import curve, merged
 from bench.record import BIN_MS
 from bench.usage import OWN
+from orderctl.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,9 @@ def cpu_plot(record: Record) -> str:
         panels = canvas.subplots(rows, 2, squeeze=False).flatten()
     for panel, phase in zip(panels, record.phases, strict=False):
         parts = _in_order(cpu_by_part(phase))
-        panel.barh(list(parts), list(parts.values()), color=[_colour(name) for name in parts])
+        panel.barh(
+            list(map(drawn, parts)), list(parts.values()), color=[_colour(name) for name in parts]
+        )
         panel.invert_yaxis()
         panel.grid(visible=False, axis="y")
         panel.set_title(title_of(phase), fontsize=10, loc="left")
@@ -168,7 +171,7 @@ def change_plot(changes: Sequence[Change]) -> str:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(low, high)
-    axes.set_yticks(range(len(changes)), [change.after.title for change in changes])
+    axes.set_yticks(range(len(changes)), [drawn(change.after.title) for change in changes])
     axes.invert_yaxis()
     axes.set_xlabel("after over before, beside the machine (1: no change)")
     return _svg(axes)
@@ -183,7 +186,7 @@ def _stacked(bars: Sequence[tuple[str, dict[str, float]]], label: str, limit: fl
         if max(widths) < limit * SMALLEST_SHARE:
             continue
         places = range(len(bars))
-        axes.barh(places, widths, left=left, color=_colour(name), label=name, height=0.66)
+        axes.barh(places, widths, left=left, color=_colour(name), label=drawn(name), height=0.66)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.axvline(limit, color="#333333", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(bars)), [name for name, _ in bars])
@@ -192,6 +195,12 @@ def _stacked(bars: Sequence[tuple[str, dict[str, float]]], label: str, limit: fl
     axes.set_xlabel(label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _svg(axes)
+
+
+def drawn(name: str) -> str:
+    """A name out of a file as a plot can draw it: no font has control characters, and what stands
+    between dollar signs is set as a formula."""
+    return visible(name).replace("$", r"\$")
 
 
 def _part(name: str) -> str:

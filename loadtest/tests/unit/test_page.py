@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
+import warnings
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -17,6 +19,7 @@ from bench.page import comparison_page, run_page
 from bench.plan import Plan
 from bench.plots import percentile_name
 from bench.text import number, print_comparison, print_run
+from orderctl.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     MakeRecord = Callable[..., Record]
 
-EVIL = "\x1b[31m<script>alert(1)</script>"
+EVIL = "\x1b[31m<script>alert(1)</script>$\\bad{$"
 
 
 class Ids(HTMLParser):
@@ -68,8 +71,13 @@ def test_what_a_file_holds_steers_neither_page_nor_terminal(make_record: MakeRec
     record = make_record(commit=EVIL, memory_bytes={EVIL: 1})
     record.phases[0].repeats[0].usage.cpu_s[EVIL] = 5.0
     other = make_record()
-    page = run_page(record) + comparison_page(compare(record, other), EVIL, EVIL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as of a character that no font has
+        page = run_page(record) + comparison_page(compare(record, other), EVIL, EVIL)
     assert "<script>" not in page
+    plots = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert html.escape(visible(EVIL), quote=False) in plots, "told as it is"
+    assert "\x1b" not in plots
     out = io.StringIO()
     screen = Console(file=out, force_terminal=False)
     print_run(screen, record)

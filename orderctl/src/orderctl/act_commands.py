@@ -10,15 +10,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.table import Table
 
-from orderctl.asking import Url, asked, checked_id, open_api, operator_of
+from orderctl.asking import Url, asked, checked_id, open_api
 from orderctl.errors import AwayError, OperatorError
 from orderctl.list_command import filters_of, print_groups
 from orderctl.options import AsJson, Operator
 from orderctl.order_text import print_order
-from orderctl.running import USAGE, fail, note
-from orderctl.terminal import cell, console, visible
+from orderctl.running import USAGE, fail, note, operator_of
+from orderctl.terminal import cell, console, open_table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,7 +260,7 @@ def _document(action: str, results: Sequence[Result], left: Sequence[str]) -> di
 
 def _print_results(action: str, results: Sequence[Result]) -> None:
     """How many came to which state, and each that was refused."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = open_table()
     table.add_column("orders", justify="right", no_wrap=True)
     table.add_column(action, no_wrap=True)
     table.add_column("now", overflow="fold")

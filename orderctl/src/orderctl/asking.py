@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,7 +11,7 @@ from orderctl.admin_api import AdminApi
 from orderctl.errors import OperatorError
 from orderctl.options import duration_s
 from orderctl.running import USAGE, fail
-from shared.contracts.base import is_id
+from shared.contracts.ids import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,14 +55,6 @@ def asked(ask: Callable[[], Any]) -> Any:
         return ask()
     except OperatorError as error:
         fail(str(error))
-
-
-def operator_of(given: str) -> str:
-    """Who acts; ends the process where nobody is named and nobody is logged in."""
-    try:
-        return given or getpass.getuser()
-    except (KeyError, OSError):
-        fail("who acts can't be told: say --operator NAME (ORDERCTL_OPERATOR)", USAGE)
 
 
 def checked_id(given: str) -> str:

@@ -16,8 +16,8 @@ import asyncpg
 
 from orderctl.services import SERVICES
 from shared.audit import Check, Moment, Report, Source, audit, audit_topics
-from shared.audit.reading import standings
 from shared.contracts.topics import GROUPS
+from shared.kafka.reading import standings
 
 if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection

@@ -8,13 +8,12 @@ import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.table import Table
 
 from order_orchestrator.saga import DEFINITION_VERSION
 from orderctl.draining import Look, look
 from orderctl.options import AsJson, Bootstrap, Database, Prefix
 from orderctl.running import note, run
-from orderctl.terminal import cell, console
+from orderctl.terminal import cell, console, open_table, short_time
 from shared.contracts.base import format_time
 from shared.kafka.connection import KafkaConnection
 
@@ -81,7 +80,7 @@ def drain(
 
 
 def _print(found: Look) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = open_table()
     table.add_column("", overflow="fold", min_width=29)
     table.add_column("count", justify="right", no_wrap=True)
     table.add_column("oldest (UTC)", no_wrap=True)
@@ -118,5 +117,5 @@ def _print(found: Look) -> None:
 
 
 def _cells(what: str, count: int, oldest: datetime | None, why: str) -> list[Text]:
-    since = format_time(oldest)[:19].replace("T", " ") if oldest else ""
+    since = short_time(format_time(oldest)) if oldest else ""
     return [cell(text) for text in (what, f"{count:,}", since, why)]

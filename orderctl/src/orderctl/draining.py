@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from order_orchestrator.saga import DEFINITION_VERSION
-from shared.audit.reading import standings
 from shared.audit.topics import CONSUMING_GROUPS
 from shared.contracts.base import format_time
 from shared.contracts.topics import GROUPS
 from shared.database import Queries
+from shared.kafka.reading import standings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

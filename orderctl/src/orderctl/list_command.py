@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.table import Table
 
 from orderctl.asking import ENDED, State, Url, asked, open_api, seconds_of
 from orderctl.options import AsJson
 from orderctl.running import USAGE, fail, note
-from orderctl.terminal import cell, console, visible
+from orderctl.terminal import cell, console, open_table, short_time, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from rich.table import Table
 
     from orderctl.admin_api import AdminApi, Document
 
 LOOKS_AT_MOST: Final = 50
 """So often the orchestrator is asked to look further: a million orders, some seconds."""
 COUNTS_SHOWN: Final = 20
-_TIME: Final = re.compile(r"(?P<date>[0-9-]{10})T(?P<clock>[0-9:]{8})(\.[0-9]{3})?Z\Z")
 
 
 def list_orders(
@@ -135,7 +134,7 @@ def _show(page: Document, scope: str, *, as_json: bool) -> None:
         typer.echo("no order is stuck" if scope == "stuck" else "no such order is found")
     if page["next"]:
         looked_to = page.get("lookedTo")
-        how_far = f"looked through to {_short_time(looked_to)}; " if looked_to else ""
+        how_far = f"looked through to {short_time(looked_to)}; " if looked_to else ""
         note(f"{how_far}--cursor {page['next']} goes on")
 
 
@@ -156,7 +155,7 @@ def _show_groups(found: Document, *, as_json: bool) -> None:
 
 def print_groups(groups: Iterable[Document]) -> None:
     """Stuck orders by why they are."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = open_table()
     table.add_column("orders", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("why, and what is out", overflow="fold")
@@ -164,14 +163,14 @@ def print_groups(groups: Iterable[Document]) -> None:
     table.add_column("such as", overflow="fold")
     for group in groups:
         why = f"{group['why']}: {group['steps']}" if group.get("steps") else group["why"]
-        values = (group["state"], why, _short_time(group["since"]), group["example"])
+        values = (group["state"], why, short_time(group["since"]), group["example"])
         table.add_row(cell(f"{group['orders']:,}"), *(cell(value or "") for value in values))
     console().print(table)
 
 
 def print_counts(counts: Sequence[Document]) -> None:
     """Orders by state and why, the most first."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table = open_table(header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -186,7 +185,7 @@ def print_counts(counts: Sequence[Document]) -> None:
 
 def _table(orders: Iterable[Document], scope: str) -> Table:
     since, heading = ("since", "stuck") if scope == "stuck" else ("acceptedAt", "accepted")
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = open_table()
     table.add_column("order", overflow="fold")
     table.add_column("state", no_wrap=True)
     table.add_column(f"{heading} (UTC)", no_wrap=True)
@@ -195,7 +194,7 @@ def _table(orders: Iterable[Document], scope: str) -> Table:
         stuck = order.get("why") and f"stuck: {order['why']}"
         why = order.get("why") if scope == "stuck" else stuck or order.get("reason")
         values: tuple[Any, ...] = (
-            order.get("orderId"), order.get("state"), _short_time(order.get(since)), why,
+            order.get("orderId"), order.get("state"), short_time(order.get(since)), why,
         )  # fmt: skip
         table.add_row(*(cell(value or "") for value in values))
     return table
@@ -206,8 +205,3 @@ def _counted(orders: Iterable[Document]) -> list[Document]:
     return [
         {"state": state, "why": why, "orders": count} for (state, why), count in found.most_common()
     ]
-
-
-def _short_time(moment: str | None) -> str:
-    found = _TIME.match(moment or "")
-    return f"{found['date']} {found['clock']}" if found else moment or ""

@@ -2,20 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from orderctl import dead_letter_commands, order_commands, stock_commands
-from orderctl.audit_command import audit_command
-from orderctl.options import Bootstrap, Prefix
-from orderctl.running import run
-from orderctl.services import SERVICES, role_dsn
-from shared.contracts.topics import TOPICS
-from shared.database.migrations import bootstrap, migrate
-from shared.kafka.connection import KafkaConnection
-from shared.kafka.topics import create_topics, verify_topics
+from orderctl.lazily import add_commands
+
+COMMANDS: Final = {
+    "place": (
+        "orderctl.order_commands:place",
+        "Publish the order commands of a file, one JSON object a line.",
+    ),
+    "show": (
+        "orderctl.order_commands:show",
+        "Show how an order stands: its steps, what it owes, its history, what to do about it.",
+    ),
+    "list": (
+        "orderctl.list_command:list_orders",
+        "List orders; without a filter those that wait for an operator, by why they do.",
+    ),
+    "cancel": (
+        "orderctl.act_commands:cancel",
+        "Cancel orders, as their users could: refused once an order is confirmed.",
+    ),
+    "retry": ("orderctl.act_commands:retry", "Send the commands of stuck orders again."),
+    "settle": (
+        "orderctl.act_commands:settle",
+        "End stuck orders by your word; what they still owe is written off.",
+    ),
+    "drain": (
+        "orderctl.drain_command:drain",
+        "Tell what is under way, and what of it blocks a deploy; exit code 1 where something does.",
+    ),
+    "watch": (
+        "orderctl.watch_command:watch",
+        "Watch orders go by: under way by state, outcomes a second, stuck, outboxes and lag.",
+    ),
+    "audit": (
+        "orderctl.audit_command:audit_command",
+        "Check every invariant over all schemas and topics. Writes nothing.",
+    ),
+    "migrate": (
+        "orderctl.migrate_command:migrate_command",
+        "Create roles and schemas where they are missing, and bring every schema up to date.",
+    ),
+}
+DEAD_LETTERS: Final = {
+    "list": (
+        "orderctl.dead_letters.list_command:list_letters",
+        "Count the dead letters by cause: topic of origin, reason, type.",
+    ),
+    "show": (
+        "orderctl.dead_letters.show_command:show_letter",
+        "Show one dead letter: what it is, why it is one, and what to do about it.",
+    ),
+    "replay": (
+        "orderctl.dead_letters.replay_command:replay_letters",
+        "Send dead letters again to where they came from, under their own key and ids.",
+    ),
+}
+STOCK: Final = {
+    "show": (
+        "orderctl.stock_commands:show",
+        "Show a product: its price, its strategy and its units.",
+    ),
+    "list": (
+        "orderctl.stock_commands:list_products",
+        "List the products and their units, in the order of their ids.",
+    ),
+    "receive": (
+        "orderctl.stock_commands:receive",
+        "Add units that have come in: they can be sold at once.",
+    ),
+    "write-off": (
+        "orderctl.stock_commands:write_off",
+        "Take away units that are available. What orders hold can't be written off.",
+    ),
+    "strategy": (
+        "orderctl.stock_commands:strategy",
+        "Choose how orders for a product are decided; orders may flow meanwhile.",
+    ),
+}
+TOPICS: Final = {
+    "create": ("orderctl.topic_commands:create", "Create the topics that are missing."),
+    "check": (
+        "orderctl.topic_commands:check",
+        "Say which topics are missing or have another number of partitions.",
+    ),
+}
 
 
 class Commands(TyperGroup):
@@ -33,74 +108,24 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__)
-topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
-app.add_typer(topics_app, name="topics")
-app.add_typer(dead_letter_commands.app, name="dlq")
-app.add_typer(stock_commands.app, name="stock")
-app.command("audit")(audit_command)
-order_commands.register(app)
-
-
-@app.command("migrate")
-def migrate_command(
-    admin_url: Annotated[
-        str,
-        typer.Option(
-            envvar="ADMIN_DATABASE_URL",
-            help="A superuser's address of the database, with its name.",
-        ),
-    ],
-    password: Annotated[
-        str,
-        typer.Option(envvar="ROLE_PASSWORD", help="What every role logs in with; empty keeps it."),
-    ] = "",
-) -> None:
-    """Create roles and schemas where they are missing, and bring every schema up to date.
-
-    Safe to run at any time and by several at once.
-    """
-
-    async def work() -> None:
-        await bootstrap(admin_url, [service.schema for service in SERVICES], password)
-        for service in SERVICES:
-            dsn = role_dsn(admin_url, service.schema, password)
-            for name in await migrate(dsn, service.schema, service.package):
-                typer.echo(f"{service.schema}: ran {name}")
-        typer.echo("all schemas are up to date")
-
-    run(work(), database="ADMIN_DATABASE_URL", url=admin_url)
-
-
-@topics_app.command("create")
-def topics_create(
-    bootstrap_servers: Bootstrap,
-    prefix: Prefix = "",
-    replication: Annotated[
-        int,
-        typer.Option(envvar="KAFKA_REPLICATION", help="Replicas of each partition.", min=1),
-    ] = 1,
-) -> None:
-    """Create the topics that are missing."""
-
-    async def work() -> None:
-        connection = KafkaConnection(bootstrap_servers, prefix)
-        for name in await create_topics(connection, replication=replication):
-            typer.echo(f"created {name}")
-        await verify_topics(connection, TOPICS)
-        typer.echo("all topics are there")
-
-    run(work(), brokers=bootstrap_servers)
-
-
-@topics_app.command("check")
-def topics_check(bootstrap_servers: Bootstrap, prefix: Prefix = "") -> None:
-    """Say which topics are missing or have another number of partitions."""
-
-    async def work() -> None:
-        await verify_topics(KafkaConnection(bootstrap_servers, prefix), TOPICS, within_s=0)
-        typer.echo("all topics are there")
-
-    run(work(), brokers=bootstrap_servers)
+topics_app = typer.Typer(no_args_is_help=True)
+letters_app = typer.Typer(no_args_is_help=True)
+stock_app = typer.Typer(no_args_is_help=True)
+add_commands(topics_app, TOPICS)
+add_commands(stock_app, STOCK)
+add_commands(letters_app, DEAD_LETTERS)
+add_commands(app, COMMANDS)
+app.add_typer(topics_app, name="topics", help="Create and check the topics.")
+app.add_typer(
+    stock_app,
+    name="stock",
+    help="Products: how they stand, their units and their strategies.",
+)
+app.add_typer(
+    letters_app,
+    name="dlq",
+    help="Dead letters, which are messages that could not be obeyed: look, and send again.",
+)
 
 
 def main() -> None:

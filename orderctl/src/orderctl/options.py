@@ -7,8 +7,6 @@ from typing import Annotated, Final
 
 import typer
 
-from shared.contracts.explaining import shorten
-
 Bootstrap = Annotated[
     str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
 ]
@@ -31,5 +29,7 @@ def duration_s(given: str) -> float:
     """`90s`, `5m`, `2h` or `1d` in seconds. Raises ValueError with what to write."""
     found = _DURATION.fullmatch(given)
     if found is None:
+        from shared.contracts.explaining import shorten  # brings all of pydantic
+
         raise ValueError(f"{shorten(given)} is no duration; write it as 90s, 5m, 2h or 1d")
     return float(found["count"]) * _UNITS_S[found["unit"]]

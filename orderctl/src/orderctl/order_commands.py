@@ -1,4 +1,4 @@
-"""The commands about orders and their sagas; `place` and `show` stand here."""
+"""`orderctl place` and `show`: orders from a file, and how one stands."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orderctl.act_commands import cancel, retry, settle
 from orderctl.asking import Url, asked, checked_id, open_api
-from orderctl.drain_command import drain
-from orderctl.list_command import list_orders
 from orderctl.options import AsJson, Bootstrap, Prefix
 from orderctl.order_files import (
     STDIN,
@@ -22,27 +19,11 @@ from orderctl.order_files import (
 )
 from orderctl.order_text import print_order
 from orderctl.running import USAGE, fail, note, run
-from orderctl.watch_command import watch
 from shared.kafka.connection import KafkaConnection
 
 OrderId = Annotated[
     str, typer.Argument(metavar="ORDER", help="The order's id.", callback=checked_id)
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the tool."""
-    for name, command in (
-        ("place", place),
-        ("show", show),
-        ("list", list_orders),
-        ("cancel", cancel),
-        ("retry", retry),
-        ("settle", settle),
-        ("drain", drain),
-        ("watch", watch),
-    ):
-        app.command(name)(command)
 
 
 def place(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 
 from orderctl.errors import OperatorError
-from shared.contracts.base import Record, is_id
+from shared.contracts.base import Record
 from shared.contracts.explaining import shorten
+from shared.contracts.ids import is_id
 from shared.contracts.reading import (
     MAX_BYTES,
     Unreadable,

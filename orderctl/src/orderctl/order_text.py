@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
 
 from orderctl.advice import waits_for, what_to_do
-from orderctl.terminal import cell, console
+from orderctl.terminal import cell, console, date_of, facts_table, time_of_day
 from orderctl.timeline import timeline
 
 if TYPE_CHECKING:
     from orderctl.admin_api import Document
-
-_TIME: Final = re.compile(
-    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})T(?P<clock>[0-9:]{8})(?P<ms>\.[0-9]{3})?Z\Z"
-)
 
 
 def print_order(order: Document, *, as_json: bool) -> None:
@@ -27,7 +21,7 @@ def print_order(order: Document, *, as_json: bool) -> None:
         typer.echo(json.dumps(order, indent=2))
         return
     out = console()
-    out.print(facts_table(order))
+    out.print(facts_table(_facts(order, first_day(order))))
     if order.get("history"):
         out.print()
         for line in timeline(order, blocks=out.encoding.startswith("utf")):
@@ -40,31 +34,10 @@ def print_order(order: Document, *, as_json: bool) -> None:
             out.print(cell(text))
 
 
-def facts_table(order: Document) -> Table:
-    """How an order stands, a fact a line."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _facts(order, first_day(order)):
-        if value:
-            table.add_row(cell(name), cell(value))
-    return table
-
-
 def first_day(order: Document) -> str:
     """The date on which the order's history begins, or ""."""
     moments = [order.get("acceptedAt"), *(entry.get("at") for entry in order.get("history") or ())]
-    days = (_TIME.match(str(moment)) for moment in moments)
-    return next((found["date"] for found in days if found), "")
-
-
-def _time(moment: str | None, day: str) -> str:
-    """The time of day, with the date where that is another than `day`."""
-    found = _TIME.match(moment or "")
-    if not found:
-        return moment or ""
-    clock = found["clock"] + (found["ms"] or "")
-    return clock if found["date"] == day else f"{found['date']} {clock}"
+    return next(filter(None, map(date_of, moments)), "")
 
 
 def _facts(order: Document, day: str) -> list[tuple[str, str]]:
@@ -81,11 +54,11 @@ def _facts(order: Document, day: str) -> list[tuple[str, str]]:
         ("unreadable", order.get("unreadable", "")),
         *_ordered(order.get("ordered") or {}),
         ("steps", steps),
-        ("stuck", f"since {_time(stuck['since'], day)}: {stuck['why']}" if stuck else ""),
+        ("stuck", f"since {time_of_day(stuck['since'], day)}: {stuck['why']}" if stuck else ""),
         ("waits for", waits_for(order)),
         ("owed", _owed(order.get("owed") or {})),
         *(
-            (name, _time(order.get(field), day))
+            (name, time_of_day(order.get(field), day))
             for name, field in (
                 ("accepted", "acceptedAt"),
                 ("pay by", "payBy"),

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-import asyncpg
-from aiokafka.errors import KafkaConnectionError, KafkaError
-
 from orderctl.errors import OperatorError
 from orderctl.terminal import visible
-from shared.audit import InvariantFileError
-from shared.database.faults import leaves_pool_stale
-from shared.database.migrations import MigrationError
-from shared.kafka.topics import TopicError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -25,7 +19,6 @@ T = TypeVar("T")
 
 USAGE: Final = 2
 """Exit code where the call itself is wrong, as of an unknown option."""
-_HELP: Final = "`make status` tells how the stack is, `make up` starts it"
 
 # What its clients say meanwhile is told once, by `run`; without a handler it would go to stderr.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -54,18 +47,16 @@ def run(
         )
     try:
         return asyncio.run(work)
-    except (OperatorError, MigrationError, TopicError, InvariantFileError) as error:
-        fail(_one_line(error), code)
-    except KafkaConnectionError:
-        fail(f"no Kafka broker answers at {brokers} (KAFKA_BOOTSTRAP_SERVERS); {_HELP}", code)
-    except KafkaError as error:
-        fail(f"Kafka at {brokers} (KAFKA_BOOTSTRAP_SERVERS): {_one_line(error)}", code)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        reason = f"{type(error).__name__}: {_one_line(error)}".removesuffix(": ")
-        place = f"the database at {database}{_place(url)}"
-        if leaves_pool_stale(error):
-            fail(f"{place} can't be reached: {reason}; {_HELP}", code)
-        fail(f"{place}: {reason}", code)
+    except OperatorError as error:
+        fail(one_line(error), code)
+    except Exception as error:
+        # Imported now: it knows the clients of all, and a command has loaded but its own.
+        from orderctl.failures import told
+
+        problem = told(error, database=f"{database}{_place(url)}", brokers=brokers)
+        if problem is None:
+            raise
+        fail(problem, code)
 
 
 def note(text: str) -> None:
@@ -79,16 +70,25 @@ def fail(problem: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split("\n"))
+
+
+def operator_of(given: str) -> str:
+    """Who acts; ends the process where nobody is named and nobody is logged in."""
+    try:
+        return given or getpass.getuser()
+    except (KeyError, OSError):
+        fail("who acts can't be told: say --operator NAME (ORDERCTL_OPERATOR)", USAGE)
+
+
 def _is_address(url: str) -> bool:
     try:
         port = urlsplit(url).port
     except ValueError:
         return False
     return port is None or port > 0
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split("\n"))
 
 
 def _place(url: str) -> str:

@@ -10,23 +10,20 @@ import typer
 from pydantic import ValidationError
 
 from orderctl.admin_api import StockApi
-from orderctl.asking import asked, operator_of
+from orderctl.asking import asked
 from orderctl.options import AsJson, Bootstrap, Operator, Prefix
-from orderctl.running import USAGE, fail, note, run
+from orderctl.running import USAGE, fail, note, operator_of, run
 from orderctl.stock_asking import ask_stock
 from orderctl.stock_text import print_levels, print_product
 from orderctl.terminal import visible
-from shared.contracts.base import MAX_NOTE_CHARS, MAX_UNITS, is_id
+from shared.contracts.base import MAX_NOTE_CHARS, MAX_UNITS
+from shared.contracts.ids import is_id
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.stock import AdjustStock, SetStockStrategy, StockAdjusted, StockStrategy
 from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
     from orderctl.stock_asking import Answer, Command
-
-app = typer.Typer(
-    no_args_is_help=True, help="Products: how they stand, their units and their strategies."
-)
 
 
 def _checked_product(given: str) -> str:
@@ -70,7 +67,6 @@ Within = Annotated[
 ]
 
 
-@app.command("show")
 def show(product: Product, url: Url, as_json: AsJson = False) -> None:
     """Show a product: its price, its strategy and its units.
 
@@ -79,7 +75,6 @@ def show(product: Product, url: Url, as_json: AsJson = False) -> None:
     print_product(asked(lambda: StockApi(url).product(product)), as_json=as_json)
 
 
-@app.command("list")
 def list_products(
     url: Url,
     low: Annotated[
@@ -99,7 +94,6 @@ def list_products(
     print_levels(asked(lambda: StockApi(url).levels(**asking)), low=low, as_json=as_json)
 
 
-@app.command("receive")
 def receive(
     product: Product,
     units: Units,
@@ -120,7 +114,6 @@ def receive(
     _tell(answer, f"received {units:,} of {product}", as_json=as_json)
 
 
-@app.command("write-off")
 def write_off(
     product: Product,
     units: Units,
@@ -141,7 +134,6 @@ def write_off(
     _tell(answer, f"wrote off {units:,} of {product}", as_json=as_json)
 
 
-@app.command("strategy")
 def strategy(
     product: Product,
     name: Annotated[

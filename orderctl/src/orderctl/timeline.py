@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.padding import Padding
 from rich.text import Text
 
-from orderctl.terminal import cell, visible
+from orderctl.terminal import cell, duration, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,20 +53,6 @@ def timeline(order: Document, *, blocks: bool = True) -> Iterator[RenderableType
         wrote = _wrote(entry)
         if wrote:
             yield Padding(cell(wrote), (0, 0, 0, 5))
-
-
-def duration(seconds: float) -> str:
-    """At most 7 characters: `12 ms`, `3.4 s`, `5m 20s`, `2h 5m`, `3d 4h`."""
-    if seconds < 1:
-        return f"{max(seconds, 0) * 1_000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, whole = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d {hours}h"
-    return f"{hours}h {minutes}m" if hours else f"{minutes}m {whole}s"
 
 
 def _wrote(entry: Document) -> str:

@@ -12,11 +12,10 @@ from typing import Annotated, Final
 
 import typer
 from rich.live import Live
-from rich.table import Table
 
 from orderctl.options import AsJson
 from orderctl.running import fail
-from orderctl.terminal import cell, console, visible
+from orderctl.terminal import console, facts_table, visible
 from orderctl.watching import Sight, Watcher
 
 PREFIX: Final = "ADMIN_URL_"
@@ -50,7 +49,7 @@ def watch(
         for number in count(1):
             sight = watcher.look()
             if live:
-                live.update(_table(sight, before), refresh=True)
+                live.update(facts_table(_facts(sight, before)), refresh=True)
             else:
                 typer.echo(_json(sight, before) if as_json else _line(sight, before))
             if times and number >= times:
@@ -64,15 +63,6 @@ def watch(
             live.stop()
     if sight is not None and len(sight.away) == len(instances):
         fail("no service answers; `make status` tells how the stack is, `make up` starts it")
-
-
-def _table(sight: Sight, before: Sight | None) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _facts(sight, before):
-        table.add_row(cell(name), cell(value))
-    return table
 
 
 def _line(sight: Sight, before: Sight | None) -> str:

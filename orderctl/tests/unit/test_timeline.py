@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from orderctl.advice import what_to_do
-from orderctl.timeline import FIRST_LINES, LAST_LINES, duration, timeline
+from orderctl.terminal import duration
+from orderctl.timeline import FIRST_LINES, LAST_LINES, timeline
 
 
 def entry(version: int, at: str, **fields: Any) -> dict[str, Any]:

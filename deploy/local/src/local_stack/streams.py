@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from local_stack.kafka import ADDRESS_VARIABLE
 from local_stack.layout import PREFIX_VARIABLE
-from shared.audit.reading import partitions_of
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
+from shared.kafka.reading import partitions_of
 from shared.kafka.topics import admin_client
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from order_orchestrator.records import UnreadableSagaError
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
 from shared.admin import in_time, json_problem
-from shared.contracts.base import is_id
 from shared.contracts.explaining import shorten
+from shared.contracts.ids import is_id
 from shared.database.faults import Conflict
 
 if TYPE_CHECKING:

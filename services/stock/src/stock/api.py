@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.admin import in_time, json_problem
-from shared.contracts.base import ID_PATTERN, is_id
 from shared.contracts.explaining import shorten
+from shared.contracts.ids import ID_PATTERN, is_id
 from stock.levels import level_of, queries
 
 if TYPE_CHECKING:

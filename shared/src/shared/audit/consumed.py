@@ -6,11 +6,11 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from shared.audit.reading import read_to_end, standings
 from shared.audit.report import VIOLATIONS_LISTED, Check, Moment
 from shared.contracts.base import fingerprint, message_id
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import GROUPS, RETENTION_MS, TOPICS, dead_letter_topic, service_of
+from shared.kafka.reading import read_to_end, standings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import asyncpg
     from aiokafka import ConsumerRecord
 
-    from shared.audit.reading import Standing
     from shared.contracts.base import Message
     from shared.kafka.connection import KafkaConnection
+    from shared.kafka.reading import Standing
 
 MESSAGES_PER_LOOKUP = 5_000
 

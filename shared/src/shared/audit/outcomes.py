@@ -11,7 +11,6 @@ import time
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.audit.reading import read_to_end
 from shared.audit.report import VIOLATIONS_LISTED, Check, Moment
 from shared.contracts.orders import (
     OrderAccepted,
@@ -22,6 +21,7 @@ from shared.contracts.orders import (
 )
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import EVENT_RETENTION_MS, TOPICS
+from shared.kafka.reading import read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

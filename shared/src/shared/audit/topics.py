@@ -10,9 +10,9 @@ import asyncpg
 
 from shared.audit.consumed import check_consumed
 from shared.audit.outcomes import Telling, check_outcomes, check_told, one_outcome
-from shared.audit.reading import standings
 from shared.audit.report import Check, Moment, Report
 from shared.contracts.topics import GROUPS, TOPICS
+from shared.kafka.reading import standings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

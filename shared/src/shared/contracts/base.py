@@ -9,7 +9,6 @@ Pure: no I/O, no clock, no randomness.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+
+from shared.contracts.ids import ID_PATTERN
 
 MAX_PRICE: Final = 10**9
 """Minor units, for one unit of a product."""
@@ -45,9 +46,7 @@ MAX_NOTE_CHARS: Final = 500
 """`reason` as free text, `note`, `detail`."""
 MAX_RULE_CHARS: Final = 1_000
 
-ID_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
 DERIVED_ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
-_ID: Final = re.compile(ID_PATTERN.replace("$", r"\Z"))
 CURRENCY_PATTERN: Final = r"^[A-Z]{3}$"
 NO_NUL_PATTERN: Final = r"^[^\u0000]*$"
 """Postgres stores no NUL in text; found here, it is the sender's error and not the insert's."""
@@ -190,11 +189,6 @@ class Message(Record):
             self, by_alias=True, exclude_none=True, exclude_defaults=True
         )
         return digest(self.type.encode() + content)
-
-
-def is_id(text: str) -> bool:
-    """Whether `text` is an id as the outside gives them."""
-    return _ID.match(text) is not None
 
 
 def digest(content: bytes) -> bytes:

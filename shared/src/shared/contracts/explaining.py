@@ -9,10 +9,10 @@ from pydantic_core import ErrorDetails
 from shared.contracts.base import (
     CURRENCY_PATTERN,
     DERIVED_ID_PATTERN,
-    ID_PATTERN,
     NO_NUL_PATTERN,
     RFC_3339_PATTERN,
 )
+from shared.contracts.ids import ID_PATTERN
 
 _SHOWN_CHARS: Final = 40
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"

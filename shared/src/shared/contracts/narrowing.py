@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.contracts.base import DERIVED_ID_PATTERN, ID_PATTERN
+from shared.contracts.base import DERIVED_ID_PATTERN
+from shared.contracts.ids import ID_PATTERN
 
 Schema = dict[str, Any]
 

@@ -21,13 +21,13 @@ from pydantic_core import CoreSchema, core_schema
 
 from shared.contracts.base import (
     DERIVED_ID_PATTERN,
-    ID_PATTERN,
     MAX_ID_CHARS,
     MAX_NOTE_CHARS,
     MAX_REFERENCE_CHARS,
     Message,
 )
 from shared.contracts.explaining import explain, shorten
+from shared.contracts.ids import ID_PATTERN
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.contracts.topics import Topic
 

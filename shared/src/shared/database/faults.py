@@ -7,7 +7,6 @@ without end while the partition waits, because skipping would lose a good messag
 from __future__ import annotations
 
 import asyncpg
-import redis.exceptions
 from aiokafka.errors import KafkaError
 
 
@@ -21,7 +20,6 @@ _INFRASTRUCTURE = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    redis.exceptions.RedisError,
     KafkaError,
 )
 
@@ -36,7 +34,7 @@ def is_message_fault(error: BaseException) -> bool:
     what a fold raises."""
     if isinstance(error, asyncpg.PostgresError):
         return sqlstate(error)[:2] in ("22", "23", "54")
-    return not isinstance(error, _INFRASTRUCTURE)
+    return not isinstance(error, _INFRASTRUCTURE) and not _is_redis(error)
 
 
 def is_constraint(error: BaseException) -> bool:
@@ -69,7 +67,7 @@ def cause(error: BaseException) -> str:
         error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
     ):
         return "postgres"
-    if isinstance(error, redis.exceptions.RedisError):
+    if _is_redis(error):
         return "redis"
     if isinstance(error, KafkaError):
         return "kafka"
@@ -81,3 +79,11 @@ def cause(error: BaseException) -> str:
 def sqlstate(error: asyncpg.PostgresError) -> str:
     """The five characters of an error's SQLSTATE, empty where the server gave none."""
     return str(getattr(error, "sqlstate", None) or "")
+
+
+def _is_redis(error: BaseException) -> bool:
+    """By name: whoever doesn't speak to it need not load its client, half a second's work."""
+    return any(
+        (kind.__module__, kind.__name__) == ("redis.exceptions", "RedisError")
+        for kind in type(error).__mro__
+    )

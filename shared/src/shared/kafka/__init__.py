@@ -1,1 +1,1 @@
-"""Kafka: how to connect, the topics that must exist, and how to publish."""
+"""Kafka: how to connect, the topics that must exist, how to publish, and how to read."""

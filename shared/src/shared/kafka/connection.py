@@ -6,9 +6,9 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
-
 if TYPE_CHECKING:
+    from faststream.security import BaseSecurity
+
     from shared.settings import ServiceSettings
 
 
@@ -65,6 +65,9 @@ class KafkaConnection:
 
     def faststream_security(self) -> BaseSecurity | None:
         """The same for FastStream's broker."""
+        # Whoever only reads or publishes has no use for FastStream, and starts sooner without.
+        from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
         encrypted = self.security_protocol in ("SSL", "SASL_SSL")
         context = ssl.create_default_context() if encrypted else None
         if not self.security_protocol.startswith("SASL"):

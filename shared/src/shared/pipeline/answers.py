@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shared.contracts.base import MAX_NOTE_CHARS, is_id, message_id
+from shared.contracts.base import MAX_NOTE_CHARS, message_id
+from shared.contracts.ids import is_id
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.contracts.topics import TOPICS
 from shared.database import Connection, Queries, Write

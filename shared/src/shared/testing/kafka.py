@@ -23,10 +23,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from pydantic.alias_generators import to_camel
 
-from shared.audit.reading import MAX_PARTITION_FETCH_BYTES, standings
 from shared.contracts.base import Message
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import GROUPS, PARTITIONS, TOPICS, dead_letter_topic, service_of
+from shared.kafka.reading import standings
 from shared.kafka.topics import admin_client, create_topics, verify_topics
 from shared.testing.kafka_records import Record, Tail
 from shared.testing.signals import ConditionNotMet, eventually
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
 
 PUBLISHED_AT_ONCE = 10_000
+MAX_REQUEST_BYTES = 4 * 1_048_576
+"""Above what any topic takes, so that it is the broker who refuses."""
 RECORDS_SHOWN = 5
 
 
@@ -194,7 +196,7 @@ class Topics:
                 acks="all",
                 enable_idempotence=self.connection.idempotence,
                 max_batch_size=256 * 1024,
-                max_request_size=MAX_PARTITION_FETCH_BYTES,
+                max_request_size=MAX_REQUEST_BYTES,
             )
             await producer.start()
             self._producer = producer

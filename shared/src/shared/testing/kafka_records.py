@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer
-
-from shared.audit.reading import MAX_PARTITION_FETCH_BYTES, partitions_of
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
+from shared.kafka.reading import consumer_of, partitions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aiokafka import AIOKafkaConsumer
 
     from shared.contracts.base import Message
     from shared.kafka.connection import KafkaConnection
@@ -60,14 +60,7 @@ class Tail:
     async def open(cls, connection: KafkaConnection, topic: str) -> Tail:
         """Begins at the topic's beginning. Raises TopicError where there is no such topic."""
         partitions = await partitions_of(connection, [topic])
-        consumer = AIOKafkaConsumer(
-            **connection.client_options(),
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=POLL_MS,
-            max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
-        )
+        consumer = consumer_of(connection)
         await consumer.start()
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)

@@ -1,48 +1,28 @@
-"""Replaying dead letters: which are due, and publishing them where they came from.
+"""Which letters are replayed. Pure.
 
-A replay is the message as it came, or with an edited value, on its topic of origin under its own
-key, in its own trace, with CloudEvents headers as every message has them, and two more that say
-where it was taken from and by whom. Its ids are what they were, and they are free: a refusal keeps
-none (docs/adr/0006). So the first replay that can be obeyed is obeyed, and the inbox of its
-service recognises every further one, for as long as it remembers: a letter older than that is
-replayed with `force` only.
+Ids of a replay are what they were, and they are free: a refusal keeps none (docs/adr/0006). So
+the first replay that can be obeyed is obeyed, and the inbox of its service recognises every further
+one, for as long as it remembers. With `force` only: a letter older than that, and a saga's letter
+that no inbox was asked for: the saga sends its message again by itself, so that it is likelier than
+others to be obeyed by now.
 """
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
-
-from orderctl.dead_letter_advice import Remedy, advise, used_up
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import (
-    REPLAYED_BY_HEADER,
-    REPLAYED_FROM_HEADER,
-    Letter,
-    Place,
-    identity_of,
-)
+from orderctl.dead_letters.advice import Remedy, advise, used_up
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.letter import identity_of
 from orderctl.errors import OperatorError
 from shared.contracts.base import Message, message_id
 from shared.contracts.reading import MAX_BYTES, Unreadable
-from shared.contracts.topics import TOPICS
-from shared.kafka.publisher import MAX_REQUEST_BYTES
-from shared.pipeline.outbox import Chunk, Row
+from shared.contracts.topics import TOPICS, service_of
 from shared.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from orderctl.dead_letters.letter import Letter
 
-    from shared.kafka.connection import KafkaConnection
-    from shared.kafka.publisher import Record
-
-SOURCE: Final = "orderctl"
-SEND_S: Final = 30.0
-OPERATOR_CHARS: Final = 64
 REMEMBERED_S: Final[float] = ServiceSettings.model_fields["keep_inbox_s"].default
 """What KEEP_INBOX_S is unless a deployment says otherwise."""
 
@@ -51,6 +31,7 @@ SUPERSEDED: Final = "superseded"
 UNREADABLE: Final = "unreadable"
 NO_USE: Final = "of no use"
 TOO_OLD: Final = "too old"
+NOT_ASKED: Final = "not asked for"
 DONE: Final = frozenset({OBEYED, SUPERSEDED})
 """Nothing is left to do."""
 
@@ -84,7 +65,7 @@ class Rules(NamedTuple):
     now_ms: int
     remembered_s: float = REMEMBERED_S
     force: bool = False
-    """Also what is older than the inbox remembers, and what was obeyed."""
+    """Also what was obeyed, is older than inboxes remember, or was not asked for there."""
     chosen: bool = True
     """The letters were named one by one: also those that are likely to be refused again."""
 
@@ -102,9 +83,9 @@ def judge(letter: Letter, known: Known, rules: Rules) -> Due | Left:
         return Left(letter, UNREADABLE, f"as it is nobody can obey it ({told}); {_edit(letter)}")
     if advice.remedy is not Remedy.REPLAY and not rules.chosen:
         return Left(letter, NO_USE, f"{letter.reason}: {advice.why}")
-    old = too_old(letter, rules)
-    if old:
-        return Left(letter, TOO_OLD, old)
+    unsure = beyond_reach(letter, known, rules)
+    if unsure is not None:
+        return unsure
     return Due(letter, message, letter.value or b"", letter.key)
 
 
@@ -133,102 +114,35 @@ def judge_edited(letter: Letter, value: bytes, known: Known, rules: Rules) -> Du
             f"order {order} has its outcome: it was rejected when this letter could not be read, if"
             " it was not placed before. Give the corrected order another orderId. Nothing was sent"
         )
-    old = too_old(letter, rules)
-    if old:
-        return Left(letter, TOO_OLD, old)
+    unsure = beyond_reach(letter, known, rules)
+    if unsure is not None:
+        return unsure
     key = TOPICS[letter.origin].key_of(message).encode()
     return Due(letter, message, value, key)
 
 
-def too_old(letter: Letter, rules: Rules) -> str:
-    """Why a letter of that age isn't replayed, or ""."""
+def beyond_reach(letter: Letter, known: Known, rules: Rules) -> Left | None:
+    """The letter, where nobody can tell that a second effect is impossible; `force` takes it."""
+    if rules.force:
+        return None
     age_s = (rules.now_ms - letter.at_ms) / 1000
-    if rules.force or age_s <= rules.remembered_s:
-        return ""
-    return (
-        f"it is {age_s / 86_400:.1f} days old, and inboxes remember {rules.remembered_s / 86_400:g}"
-        " days: whether it was obeyed meanwhile, nobody may know any more. Look at what it"
-        " was to do; --force replays it"
-    )
-
-
-def records(due: Sequence[Due], operator: str, now: datetime) -> list[Record]:
-    """What is to be published."""
-    rows = [
-        Row(
-            topic=one.letter.origin,
-            key=one.key,
-            message_type=one.message.type,
-            message_id=message_id(one.message),
-            value=one.value,
-            traceparent=one.letter.headers.get("traceparent", ""),
-            headers={
-                REPLAYED_FROM_HEADER: str(one.letter.place),
-                REPLAYED_BY_HEADER: operator[:OPERATOR_CHARS],
-            },
+    if age_s > rules.remembered_s:
+        return Left(
+            letter,
+            TOO_OLD,
+            f"it is {age_s / 86_400:.1f} days old, and inboxes remember"
+            f" {rules.remembered_s / 86_400:g} days: whether it was obeyed meanwhile, nobody may"
+            " know any more. Look at what it was to do; --force replays it",
         )
-        for one in due
-    ]
-    return [
-        record._replace(headers=[one for one in record.headers if one != ("traceparent", b"")])
-        for record in Chunk(0, now, rows).records(SOURCE)
-    ]
-
-
-class Sender:
-    """Publishes replays. Without a producer id: a replay twice has one effect anyway."""
-
-    def __init__(self, connection: KafkaConnection, operator: str) -> None:
-        self._connection = connection
-        self._operator = operator
-        self._producer: AIOKafkaProducer | None = None
-        self.sent = 0
-
-    async def send(self, due: Sequence[Due]) -> list[Place]:
-        """Where they lie now. Raises OperatorError; some may have been published then."""
-        try:
-            async with asyncio.timeout(SEND_S):
-                producer = await self._started()
-                waiting = [
-                    await producer.send(
-                        self._connection.named(record.topic),
-                        record.value,
-                        key=record.key,
-                        headers=record.headers,
-                        timestamp_ms=record.timestamp_ms,
-                    )
-                    for record in records(due, self._operator, datetime.now(UTC))
-                ]
-                found: list[Any] = await asyncio.gather(*waiting)
-        except KafkaConnectionError:
-            raise
-        except (KafkaError, OSError) as error:
-            raise OperatorError(
-                f"Kafka did not take all of it ({type(error).__name__}): {self.sent} letters were"
-                " replayed for sure, further ones perhaps. The same call again is safe"
-            ) from error
-        self.sent += len(found)
-        return [self._place(one) for one in found]
-
-    async def close(self) -> None:
-        """Let go of the broker."""
-        if self._producer is not None:
-            await self._producer.stop()
-
-    def _place(self, metadata: Any) -> Place:
-        partition: TopicPartition = metadata.topic_partition
-        return Place(self._connection.plain(partition.topic), partition.partition, metadata.offset)
-
-    async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            self._producer = AIOKafkaProducer(
-                **self._connection.client_options(),
-                client_id=SOURCE,
-                acks="all",
-                max_request_size=MAX_REQUEST_BYTES,
-            )
-            await self._producer.start()
-        return self._producer
+    if letter.is_of_saga and known is Known.NOT_ASKED:
+        return Left(
+            letter,
+            NOT_ASKED,
+            "it is a saga's, which may have sent it again since: whether it was obeyed, and can be"
+            f" recognised, only the inbox of {service_of(letter.group)} tells, and DATABASE_URL is"
+            " not set. `export $(make -s env)` sets it; --force replays the letter unasked",
+        )
+    return None
 
 
 def _edit(letter: Letter) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_orchestrator import dead_letters as orchestrator
-from orderctl.dead_letter_advice import (
+from orderctl.dead_letters.advice import (
     BY_REASON,
     OTHER_ORDER,
     UNREADABLE_REASONS,
@@ -17,9 +17,10 @@ from orderctl.dead_letter_advice import (
     advise,
     used_up,
 )
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import Identity, Letter, Place, identity_of
-from orderctl.dead_letter_replay import Due, Left, Rules, judge, judge_edited, read_value, records
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.judging import Due, Left, Rules, judge, judge_edited, read_value
+from orderctl.dead_letters.letter import Identity, Letter, Place, identity_of
+from orderctl.dead_letters.sending import records
 from orderctl.errors import OperatorError
 from shared.contracts.reading import MAX_BYTES, Unreadable
 from shared.contracts.refusals import CommandRefusal
@@ -165,6 +166,25 @@ def test_what_was_obeyed_or_is_too_old_is_sent_with_force_only() -> None:
     assert isinstance(judge(old, Known.NOTHING, RULES._replace(remembered_s=9 * 86_400)), Due)
     just = letter(cancel_order("o-1"), "unknown_order", at_ms=NOW_MS - 8 * DAY_MS)
     assert isinstance(judge(just, Known.NOTHING, RULES), Due)
+
+
+@pytest.mark.parametrize("rules", [RULES, GROUP])
+def test_a_saga_s_letter_that_no_inbox_was_asked_for_needs_force(rules: Rules) -> None:
+    dead = of_stock(reserve_stock("o-1"), FAULTY)
+    broken = of_stock(b'{"type":"ReserveStock","commandId":"o-1:reserve:do"}', "invalid")
+    for left in (
+        judge(dead, Known.NOT_ASKED, rules),
+        edited(broken, reserve_stock("o-1"), Known.NOT_ASKED, rules),
+    ):
+        assert isinstance(left, Left)
+        assert left.kind == "not asked for"
+        assert "only the inbox of stock tells, and DATABASE_URL is not set" in left.why
+        assert "`export $(make -s env)` sets it; --force" in left.why
+    forced = rules._replace(force=True)
+    assert isinstance(judge(dead, Known.NOT_ASKED, forced), Due)
+    assert isinstance(edited(broken, reserve_stock("o-1"), Known.NOT_ASKED, forced), Due)
+    request = letter(cancel_order("o-1"), "unknown_order")
+    assert isinstance(judge(request, Known.NOT_ASKED, rules), Due), "nobody sends it again"
 
 
 def test_a_group_leaves_what_would_be_refused_again_and_a_place_does_not() -> None:

@@ -8,17 +8,21 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
-from orderctl.dead_letter_advice import advise
-from orderctl.dead_letter_groups import CAUSES_AT_MOST, Causes, Selection, parse_since
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import Letter, Place
-from orderctl.dead_letter_text import (
+from orderctl.dead_letters.advice import advise
+from orderctl.dead_letters.causes import CAUSES_AT_MOST, Causes
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.letter import Letter, Place
+from orderctl.dead_letters.selection import Selection, parse_since
+from orderctl.dead_letters.text import (
     CAUSES_SHOWN,
+    LINE_CHARS,
     VALUE_CHARS,
     Found,
     causes_text,
     found_document,
     found_text,
+    letter_document,
+    letter_line,
     value_text,
 )
 from orderctl.main import app
@@ -60,6 +64,34 @@ def test_causes_without_end_are_counted_and_not_kept() -> None:
     assert len(causes.tallies) == CAUSES_AT_MOST + 1
     assert causes_text(causes, 9).count("\n\n") == CAUSES_SHOWN + 1
     assert causes.by_count()[-1][1].count == total - CAUSES_AT_MOST
+
+
+def test_a_cause_of_the_contract_is_told_however_many_strange_ones_came_before() -> None:
+    causes = Causes()
+    for number in range(CAUSES_AT_MOST * 2):
+        causes.add(letter(number, "invalid", b'{"type":"Odd%d"}' % number))
+    for number in range(500):
+        causes.add(letter(number, "too_late", b'{"type":"CancelOrder"}'))
+    causes.add(letter(501, "someday"))
+    found = {(cause.reason, cause.type): tally.count for cause, tally in causes.by_count()}
+    assert found["too_late", "CancelOrder"] == 500
+    assert found["invalid", "(further types)"] == CAUSES_AT_MOST
+    assert found["", ""] == 1, "of the rest nothing is known"
+    assert causes.letters == CAUSES_AT_MOST * 2 + 501
+
+
+def test_a_letter_in_a_list_is_bounded_whatever_its_headers_hold() -> None:
+    huge = "\x1b\U0001f600" * 500_000
+    headers = {"dlq-reason": huge, "dlq-error": huge, "dlq-original-topic": huge}
+    one = Letter(Place("coupon.dlq.v1", 0, 1), NOW_MS, b"\xff" * 1_000_000, b"{}", headers)
+    document = letter_document(one)
+    assert sum(len(str(value)) for value in document.values()) < 2_500
+    assert document["error"].endswith("…")
+    assert len(letter_line(document)) == LINE_CHARS
+    causes = Causes()
+    causes.add(one)
+    assert max(map(len, causes_text(causes, 9).splitlines())) < 2 * LINE_CHARS
+    assert one.size > 3_000_000
 
 
 @pytest.mark.parametrize(

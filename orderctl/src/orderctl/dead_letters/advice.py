@@ -9,15 +9,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import reader_for
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.letter import reader_for
 from shared.contracts.reading import Unreadable
 from shared.contracts.refusals import CommandRefusal
 from shared.contracts.topics import TOPICS, service_of
 from shared.pipeline.chunk import FAULTY
 
 if TYPE_CHECKING:
-    from orderctl.dead_letter_record import Letter
+    from orderctl.dead_letters.letter import Letter
     from shared.contracts.base import Message
 
 ORDERS: Final = "orders.commands.v1"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
-from shared.contracts.base import Message, fingerprint, is_id, message_id
+from shared.contracts.base import Message, fingerprint, format_time, message_id
+from shared.contracts.ids import is_id
 from shared.contracts.reading import Reader, Unreadable, reader_of
 from shared.contracts.topics import GROUPS, TOPICS
 from shared.pipeline.dead_letters import REASON_HEADER
@@ -128,6 +130,11 @@ class Letter:
         """Whether it is a command or a reply of a saga, which then waits in vain."""
         return self.place.topic in SAGA_DEAD_LETTERS
 
+    @property
+    def size(self) -> int:
+        """How much it takes in memory, about: bytes of the value and characters of the headers."""
+        return len(self.value or b"") + sum(map(len, self.headers.values()))
+
     def number(self, header: str) -> int | None:
         """A header that is to be a number; None where it is none."""
         text = self.headers.get(header, "")
@@ -163,6 +170,14 @@ def identity_of(message: Message | Unreadable) -> Identity | None:
         return Identity(message.type, message_id(message), fingerprint(message))
     known = message.command_id or (message.order_id if message.type == "PlaceOrder" else None)
     return Identity(message.type, known, None) if message.type and known else None
+
+
+def moment(at_ms: int) -> str:
+    """As contracts write times; what is no time in this calendar, as the number it is."""
+    try:
+        return format_time(datetime.fromtimestamp(at_ms / 1000, UTC))
+    except (ValueError, OverflowError, OSError):
+        return str(at_ms)
 
 
 @cache

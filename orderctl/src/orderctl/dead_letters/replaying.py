@@ -6,20 +6,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from orderctl.dead_letter_advice import Remedy, advise
-from orderctl.dead_letter_inbox import Known
-from orderctl.dead_letter_record import Identity, identity_of
-from orderctl.dead_letter_replay import DONE, Due, Left, judge, judge_edited
-from orderctl.dead_letter_text import one_line, saga_hints
+from orderctl.dead_letters.advice import Remedy, advise
+from orderctl.dead_letters.inboxes import Known
+from orderctl.dead_letters.judging import DONE, Due, Left, judge, judge_edited
+from orderctl.dead_letters.letter import Identity, identity_of
+from orderctl.dead_letters.text import one_line, saga_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orderctl.dead_letter_groups import Selection
-    from orderctl.dead_letter_inbox import Inboxes
-    from orderctl.dead_letter_reading import Letters
-    from orderctl.dead_letter_record import Letter, Place
-    from orderctl.dead_letter_replay import Rules, Sender
+    from orderctl.dead_letters.inboxes import Inboxes
+    from orderctl.dead_letters.judging import Rules
+    from orderctl.dead_letters.letter import Letter, Place
+    from orderctl.dead_letters.reading import Letters
+    from orderctl.dead_letters.selection import Selection
+    from orderctl.dead_letters.sending import Sender
     from shared.contracts.base import Message
     from shared.contracts.reading import Unreadable
 
@@ -162,7 +163,7 @@ class Replaying:
         async for batch in self._letters.scan(selection.topics, selection.since_ms, self._progress):
             for letter in filter(selection.takes, batch):
                 waiting.append(letter)
-                size += len(letter.value or b"")
+                size += letter.size
                 if len(waiting) >= SENT_AT_ONCE_LETTERS or size >= SENT_AT_ONCE_BYTES:
                     await self._go_on(waiting, report, limit)
                     waiting, size = [], 0

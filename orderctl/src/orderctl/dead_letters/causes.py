@@ -1,50 +1,25 @@
-"""Which letters are meant, and how many there are of each cause. Bounded whatever comes."""
+"""How many letters there are of each cause. Bounded whatever comes."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from orderctl.options import duration_s
-from shared.contracts.base import format_time
+from orderctl.dead_letters.advice import BY_REASON, UNREADABLE_REASONS
+from orderctl.dead_letters.letter import moment
+from shared.contracts.reading import type_name
+from shared.contracts.topics import TOPICS
 
 if TYPE_CHECKING:
-    from orderctl.dead_letter_record import Letter, Place
+    from orderctl.dead_letters.letter import Letter, Place
 
 CAUSES_AT_MOST: Final = 100
-"""Further ones are counted as one: types and topics in letters are text of others."""
+"""Of those with a word that is none of the contract's: what stands in letters is text of others.
+Further ones are counted together."""
 ERROR_CHARS: Final = 300
 NAME_CHARS: Final = 80
 NO_TYPE: Final = "(no type)"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which letters are meant: those that fit all that is given."""
-
-    topics: tuple[str, ...] = ()
-    reason: str = ""
-    type: str = ""
-    origin: str = ""
-    order: str = ""
-    since_ms: int | None = None
-
-    @property
-    def narrows(self) -> bool:
-        """Whether anything is given."""
-        return self != Selection()
-
-    def takes(self, letter: Letter) -> bool:
-        """Whether that letter is meant; its topic is the reader's business."""
-        return (
-            (self.since_ms is None or letter.at_ms >= self.since_ms)
-            and self.reason in ("", letter.reason)
-            and self.origin in ("", letter.origin)
-            and (not self.type or self.type == (letter.type() or NO_TYPE))
-            and (not self.order or self.order == letter.order_id())
-        )
+REASONS: Final = frozenset({*BY_REASON, *UNREADABLE_REASONS})
 
 
 class Cause(NamedTuple):
@@ -56,6 +31,7 @@ class Cause(NamedTuple):
 
 
 OTHERS: Final = Cause("(further causes)", "", "")
+OTHER_TYPES: Final = "(further types)"
 
 
 @dataclass(slots=True)
@@ -83,13 +59,18 @@ class Causes:
     """Letters by cause."""
 
     tallies: dict[Cause, Tally] = field(default_factory=dict)
+    _strange: int = field(default=0, init=False)
 
     def add(self, letter: Letter) -> None:
         """Count it under its cause."""
         kind = letter.type() or NO_TYPE
         cause = Cause(letter.origin[:NAME_CHARS], letter.reason[:NAME_CHARS], kind)
-        if cause not in self.tallies and len(self.tallies) >= CAUSES_AT_MOST:
-            cause = OTHERS
+        if cause not in self.tallies and not _is_of_contract(cause):
+            if self._strange < CAUSES_AT_MOST:
+                self._strange += 1
+            else:
+                rest = cause._replace(type=OTHER_TYPES)
+                cause = rest if _is_of_contract(rest) else OTHERS
         self.tallies.setdefault(cause, Tally()).add(letter)
 
     @property
@@ -121,27 +102,12 @@ class Causes:
         }
 
 
-def moment(at_ms: int) -> str:
-    """As contracts write times; what is no time in this calendar, as the number it is."""
-    try:
-        return format_time(datetime.fromtimestamp(at_ms / 1000, UTC))
-    except (ValueError, OverflowError, OSError):
-        return str(at_ms)
-
-
-def parse_since(text: str, now: datetime) -> int:
-    """The moment that `2h`, `30m`, `7d` ago or an RFC 3339 time names, in ms since 1970.
-
-    Raises ValueError with what is wrong.
-    """
-    with contextlib.suppress(ValueError):
-        return max(int((now.timestamp() - duration_s(text)) * 1000), 0)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None:
-        raise ValueError(f"'{text}' is no time: as 30m, 2h or 7d ago, or 2026-01-31T09:00:00Z")
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    return max(int(found.timestamp() * 1000), 0)
+def _is_of_contract(cause: Cause) -> bool:
+    """Whether all its words are the contract's, of which there are so many and no more: such a
+    cause is told however many strange ones came before it."""
+    topic = TOPICS.get(cause.origin)
+    return (
+        topic is not None
+        and cause.reason in REASONS
+        and cause.type in (NO_TYPE, OTHER_TYPES, *map(type_name, topic.messages))
+    )

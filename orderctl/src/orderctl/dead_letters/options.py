@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderctl.dead_letter_groups import Selection, parse_since
-from orderctl.dead_letter_record import Place, require_dead_letters
-from orderctl.running import USAGE, fail
+from orderctl.dead_letters.letter import Place, require_dead_letters
+from orderctl.dead_letters.selection import Selection, parse_since
+from orderctl.running import USAGE, fail, note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +74,8 @@ def require_one_way(
         fail("--value goes with one place", USAGE)
     if yes and dry_run:
         fail("--yes sends and --dry-run doesn't: give one of them", USAGE)
+
+
+def progress(read: int, total: int) -> None:
+    """Say how far the reading of letters has come."""
+    note(f"read {read:,} of {total:,} letters")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +13,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from typer.testing import CliRunner
 
-from orderctl.dead_letter_record import DEAD_LETTER_TOPICS
+from orderctl.dead_letters.letter import DEAD_LETTER_TOPICS
 from orderctl.main import app
 from shared.contracts.base import Message, fingerprint, message_id
 from shared.kafka.topics import admin_client
-from shared.testing.builders import adjust_stock, cancel_order, place_order
+from shared.testing.builders import adjust_stock, cancel_order, place_order, reserve_stock
 from shared.testing.kafka import Record
 from shared.testing.ports import ReservedPort
 
@@ -229,6 +231,25 @@ async def test_a_limit_and_a_missing_database(
     assert len(await topics.read(COMMANDS)) == 1
 
 
+async def test_a_saga_s_letter_needs_a_database_or_force(
+    topics: Topics, database: Database
+) -> None:
+    commands, dead = "stock.commands.v1", "stock.dlq.v1"
+    await topics.create(dead, commands)
+    command = reserve_stock("o-1")
+    await topics.publish(dead, [letter(command, "handling_failed", commands)])
+    (record,) = await topics.read(dead)
+    place = f"{dead}/{record.partition}/{record.offset}"
+    code, said, complained = await dlq(topics, "replay", place)
+    assert (code, await topics.read(commands)) == (1, [])
+    assert "DATABASE_URL is not set. `export $(make -s env)` sets it; --force" in said
+    assert "letters of sagas need --force" in complained
+    for options in (("--force",), ("--database-url", database.operator_dsn)):
+        code, _, complained = await dlq(topics, "replay", place, *options)
+        assert code == 0, complained
+    assert [one.message for one in await topics.read(commands)] == [command, command]
+
+
 async def test_an_old_letter_needs_force(topics: Topics, letters: dict[str, list[str]]) -> None:
     (place,) = letters["unknown_product"]
     code, said, _ = await dlq(topics, "replay", place, "--keep-inbox-s", "0")
@@ -254,3 +275,56 @@ async def test_a_replay_that_came_back_tells_where_it_was_taken_from(topics: Top
     (record,) = await topics.read(REQUESTS)
     said = await shown(topics, f"{REQUESTS}/{record.partition}/{record.offset}")
     assert f"replay of  {REQUESTS}/1/2, by ann" in said
+
+
+STEERING = (
+    "\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r\n", "\x00", "\x08", "\x7f", "\u061c", "\u200b",
+    "\u200f", "\u2028", "\u202e", "\u2066", "\ufeff", "\U000e0041", "[red]", ":smile:",
+)  # fmt: skip
+
+
+def odd_letters(count: int) -> Iterable[Record]:
+    """Random bytes, headers that are missing, huge, null, or steer a terminal."""
+    random = Random(4)
+    for number in range(count):
+        plain = letter(cancel_order(f"o-{number}"), "too_late", key=f"o-{number}")
+        words = "".join(random.choices(STEERING, k=20))
+        match number % 6:
+            case 0:
+                yield replace(plain, value=random.randbytes(random.randrange(2_000)))
+            case 1:
+                yield replace(plain, headers={})
+            case 2:
+                yield replace(plain, headers=dict.fromkeys(plain.headers, words))
+            case 3:
+                yield replace(plain, headers=dict.fromkeys(plain.headers, random.randbytes(60)))
+            case 4:
+                huge = dict.fromkeys(("dlq-error", "dlq-reason"), words * 1_000)
+                yield replace(plain, value=None, headers=huge | {"odd": None})
+            case 5:
+                body = json.dumps({"type": f"Pay{words}", "orderId": words}).encode()
+                yield replace(plain, key=words, value=body)
+
+
+async def test_thousands_of_odd_letters_are_listed_and_steer_no_terminal(topics: Topics) -> None:
+    await topics.create(*DEAD_LETTER_TOPICS)
+    odd = list(odd_letters(3_000))
+    await topics.publish(REQUESTS, odd)
+    await topics.publish(STOCK, [letter(cancel_order("o-1"), "too_late") for _ in range(40)])
+    document = await asked(topics, "list")
+    assert document["letters"] == 3_040
+    counts = {(one["reason"], one["type"]): one["count"] for one in document["causes"]}
+    assert counts["too_late", "CancelOrder"] == 40, "after thousands of others"
+
+    code, said, _ = await dlq(topics, "list", "--all", "--json", "--limit", "10000")
+    lines = said.splitlines()
+    assert (code, len(lines)) == (0, 3_040)
+    assert max(map(len, lines)) < 10_000
+    places = [json.loads(line)["place"] for line in lines[:: len(lines) // 12]]
+    shown = [await dlq(topics, "show", place) for place in places]
+    listed = [await dlq(topics, "list", *options) for options in ((), ("--all",))]
+    told = await dlq(topics, "replay", "--origin", COMMANDS)
+    for code, said, _ in (*shown, *listed, told):
+        assert code == 0
+        assert all(line.isprintable() for line in said.split("\n"))
+    assert max(len(line) for line in listed[1][1].split("\n")) <= 300

@@ -17,7 +17,7 @@ from shared.database import Queries
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from orderctl.dead_letter_record import Identity, Letter, Place
+    from orderctl.dead_letters.letter import Identity, Letter, Place
     from shared.database import Connection
 
 CONNECT_S: Final = 10.0

@@ -6,19 +6,26 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from orderctl.dead_letter_advice import Advice, Remedy
-from orderctl.dead_letter_groups import OTHERS, moment
-from orderctl.dead_letter_record import REPLAYED_BY_HEADER, REPLAYED_FROM_HEADER, Letter
+from orderctl.dead_letters.advice import Advice, Remedy
+from orderctl.dead_letters.causes import NAME_CHARS
+from orderctl.dead_letters.letter import (
+    REPLAYED_BY_HEADER,
+    REPLAYED_FROM_HEADER,
+    Letter,
+    moment,
+)
+from orderctl.terminal import short_time, visible
 from shared.contracts.base import Message, message_id
 from shared.contracts.reading import MAX_DEPTH, Unreadable, ambiguity, deeper_than, type_name
 from shared.contracts.topics import TOPICS
+from shared.pipeline.dead_letters import DETAIL_CHARACTERS, KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orderctl.admin_api import Document
-    from orderctl.dead_letter_groups import Causes
-    from orderctl.dead_letter_inbox import Known
+    from orderctl.dead_letters.causes import Causes
+    from orderctl.dead_letters.inboxes import Known
 
 CAUSES_SHOWN: Final = 30
 VALUE_CHARS: Final = 4_000
@@ -50,7 +57,7 @@ def causes_text(causes: Causes, topics: int) -> str:
     found = causes.by_count()
     lines = [f"{_count(causes.letters, 'dead letter')} of {_count(len(found), 'cause')}"]
     for cause, tally in found[:CAUSES_SHOWN]:
-        named = cause.origin if cause == OTHERS else f"{cause.origin}  {cause.reason}  {cause.type}"
+        named = one_line("  ".join(filter(None, cause)))
         lines += [
             "",
             f"{tally.count:>9,}  {named}",
@@ -72,23 +79,24 @@ def causes_text(causes: Causes, topics: int) -> str:
 def letter_line(letter: Document) -> str:
     """One letter a line, of its document."""
     parts = (
-        letter["at"][:19].replace("T", " "), letter["place"], letter["origin"], letter["reason"],
+        short_time(letter["at"]), letter["place"], letter["origin"], letter["reason"],
         letter["type"] or "-", letter["orderId"] or "-", letter["error"],
     )  # fmt: skip
     return one_line("  ".join(parts))
 
 
 def letter_document(letter: Letter) -> Document:
-    """One letter for machines, without its value."""
+    """One letter for machines, without its value. Bounded: many of them may be kept."""
+    key = None if letter.key is None else letter.key.decode(errors="replace")
     return {
         "place": str(letter.place),
         "at": moment(letter.at_ms),
-        "origin": str(letter.origin_place or letter.origin),
-        "reason": letter.reason,
-        "error": letter.error,
+        "origin": _short(str(letter.origin_place or letter.origin), NAME_CHARS),
+        "reason": _short(letter.reason, NAME_CHARS),
+        "error": _short(letter.error, DETAIL_CHARACTERS),
         "type": letter.type(),
         "orderId": letter.order_id(),
-        "key": None if letter.key is None else letter.key.decode(errors="replace"),
+        "key": None if key is None else _short(key, KEY_BYTES),
     }
 
 
@@ -159,13 +167,17 @@ def contract_lines(letter: Letter) -> Iterator[str]:
 
 def clock(at_ms: int) -> str:
     """A moment in UTC, to the second."""
-    return moment(at_ms)[:19].replace("T", " ")
+    return short_time(moment(at_ms))
 
 
 def one_line(text: str) -> str:
-    """The same in one line, cut where it is long."""
-    line = " ".join(text.split("\n"))
-    return line if len(line) <= LINE_CHARS else f"{line[: LINE_CHARS - 1]}…"
+    """The same in one line, visible, and cut where it is long."""
+    # Cut before as well: what is made visible may be much, and grows.
+    return _short(visible(" ".join(text[: 2 * LINE_CHARS].split("\n"))), LINE_CHARS)
+
+
+def _short(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[: chars - 1]}…"
 
 
 def _facts(found: Found) -> Iterable[tuple[str, str]]:
