@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 USAGE: Final = 2
 """Exit code where the call itself is wrong, as of an unknown option."""
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
 _HELP: Final = "`make status` tells how the stack is, `make up` starts it"
 
 # What its clients say meanwhile is told once, by `run`; without a handler it would go to stderr.
