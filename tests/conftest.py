@@ -20,7 +20,8 @@ import pytest
 import redis.exceptions
 
 from local_stack import SERVICES
-from orderctl.auditing import audit_everything, wait_until_at_rest
+from orderctl.auditing import audit_everything
+from orderctl.draining import wait_until_at_rest
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
 from shared.testing.kafka import Topics
@@ -161,8 +162,8 @@ class Shop:
     async def rest(self, *, within_s: float = WITHIN_S) -> Report:
         """Waits until nothing moves; raises unless every invariant holds."""
         dsn, kafka = self.database.operator_dsn, self.topics.connection
-        moving = await wait_until_at_rest(dsn, kafka, within_s=within_s)
-        assert not moving, moving
+        found = await wait_until_at_rest(dsn, kafka, within_s=within_s)
+        assert not found.at_work, found.at_work
         report = await audit_everything(dsn, kafka)
         report.require()
         return report

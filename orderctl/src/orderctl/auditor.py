@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from orderctl import metrics
+from orderctl.answering import SilentError, while_it_answers
 from orderctl.auditing import sources
 from shared.admin import AdminServer, admin_app
 from shared.audit import RUNBOOK, Moment, Orders, Report, check_pass
@@ -111,8 +112,10 @@ class Auditor:
         while True:
             started_s = time.monotonic()
             try:
-                await self.pass_once()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                await while_it_answers(self._dsn, self.pass_once())
+            except (
+                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SilentError,
+            ) as error:  # fmt: skip
                 metrics.FAILURES.inc()
                 if self._problem != type(error).__name__:
                     _log.warning("audit_failed", error=type(error).__name__)

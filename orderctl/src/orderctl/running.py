@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from orderctl.answering import ANSWER_S, SilentError, while_it_answers
 from orderctl.errors import OperatorError
 from orderctl.terminal import visible
 from shared.audit import InvariantFileError
@@ -27,6 +29,7 @@ USAGE: Final = 2
 """Exit code where the call itself is wrong, as of an unknown option."""
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells have it."""
+_BROKER: Final = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/@\[\]]+):(?P<port>[0-9]{1,5})", re.ASCII)
 _HELP: Final = "`make status` tells how the stack is, `make up` starts it"
 
 # What its clients say meanwhile is told once, by `run`; without a handler it would go to stderr.
@@ -40,11 +43,12 @@ def run(
     url: str = "",
     brokers: str = "",
     code: int = 1,
+    watched: bool = True,
 ) -> T:
     """The result of `work`; ends the process where it fails as something outside may fail.
 
     `database` is the variable with the database's address `url`; `brokers` are Kafka's addresses;
-    `code` is the exit code then.
+    `code` is the exit code then. Where it is `watched`, a database that falls silent ends it too.
     """
     if not _is_address(url):
         work.close()
@@ -54,8 +58,21 @@ def run(
             " as %2F for /",
             code,
         )
+    if brokers and not _are_brokers(brokers):
+        work.close()
+        fail(
+            "KAFKA_BOOTSTRAP_SERVERS can't be read as addresses; write host:port, and a comma"
+            " between two of them",
+            USAGE,
+        )
     try:
-        return asyncio.run(work)
+        return asyncio.run(while_it_answers(url, work) if url and watched else work)
+    except SilentError:
+        fail(
+            f"the database at {database}{_place(url)} takes connections and doesn't answer within"
+            f" {ANSWER_S:g} s; {_HELP}",
+            code,
+        )
     except (OperatorError, MigrationError, TopicError, InvariantFileError) as error:
         fail(_one_line(error), code)
     except KafkaConnectionError:
@@ -87,6 +104,11 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return port is None or port > 0
+
+
+def _are_brokers(given: str) -> bool:
+    found = [_BROKER.fullmatch(one.strip()) for one in given.split(",")]
+    return all(one is not None and 0 < int(one["port"]) < 2**16 for one in found)
 
 
 def _one_line(error: Exception) -> str:
