@@ -57,6 +57,7 @@ class Auditor:
         self._every_s = every_s
         self._orders_per_slice = orders_per_slice
         self._after = ""
+        self._round_is_whole = True
         self._last_started_s: float | None = None
         self._counts: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], set[str]] = {}
@@ -104,9 +105,16 @@ class Auditor:
         self._tell(report)
         metrics.DURATION.set(time.monotonic() - started_s)
         metrics.FINISHED.set_to_current_time()
-        if orders.up_to is None:
-            metrics.ROUND.set_to_current_time()
+        self._count_round(report, last=orders.up_to is None)
         return report
+
+    def _count_round(self, report: Report, *, last: bool) -> None:
+        """A round counts as made where every check of its passes, to the last slice, was made."""
+        self._round_is_whole = self._round_is_whole and not report.unchecked
+        if last:
+            if self._round_is_whole:
+                metrics.ROUND.set_to_current_time()
+            self._round_is_whole = True
 
     async def _repeat(self) -> None:
         while True:
