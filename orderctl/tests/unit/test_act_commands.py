@@ -43,8 +43,9 @@ def admin(request: httpx.Request) -> tuple[int, Any]:
     if path == "/search":
         after, limit = request.url.params.get("cursor"), int(request.url.params["limit"])
         before = request.url.params.get("stuck_before", "~")
-        rest = [number for number in range(int(after or 0) + 1, 4) if since(number) <= before]
-        rest = rest[:limit]
+        backwards = request.url.params.get("newest_first", "true") == "true"
+        places = range(int(after or 4) - 1, 0, -1) if backwards else range(int(after or 0) + 1, 4)
+        rest = [number for number in places if since(number) <= before][:limit]
         last = rest[-1] if rest and len(rest) == limit else None
         orders = [{"orderId": f"o-{number}", "since": since(number)} for number in rest]
         return 200, {"orders": orders, "next": last}
