@@ -152,7 +152,8 @@ def _owed(owed: Document) -> str:
         known = _open_ends(held | {"steps": sure})
         parts.append(f"held: {known}" if "inDoubt" in owed else known)
     if unsure:
-        parts.append(f"in doubt, as it is unanswered and may have happened: {_open_ends(doubted)}")
+        what = "sent and unanswered, may or may not have happened"
+        parts.append(f"in doubt ({what}): {_open_ends(doubted)}")
     return "; ".join(parts)
 
 

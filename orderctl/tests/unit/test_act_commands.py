@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from orderctl.main import app
@@ -166,6 +168,13 @@ def test_thousands_say_how_far_they_are(
     orders = [f"o-{number}" for number in range(50)]
     _, _, noted = invoke("retry", *orders, "--note", "why")
     assert noted == "orderctl: 24 of 50\norderctl: 40 of 50\n"
+    drawn = io.StringIO()
+    monkeypatch.setattr(
+        "orderctl.group_action.Console", lambda stderr: Console(file=drawn, force_terminal=stderr)
+    )
+    _, said, noted = invoke("retry", *orders, "--note", "why")
+    assert ("100%" in drawn.getvalue(), noted) == (True, ""), "a bar on a terminal, no lines"
+    assert said.split()[-3:] == ["50", "done", "COMPENSATING"]
 
 
 def test_more_than_a_page_is_taken(

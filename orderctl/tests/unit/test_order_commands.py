@@ -60,8 +60,8 @@ def test_what_is_in_doubt_is_told_apart_from_what_is_held(
     owed = ORDER["owed"] | {"inDoubt": doubted | {"steps": ["charge"]}}
     answers(200, ORDER | {"owed": owed})
     said = " ".join(invoke("show", "o-1")[1].split())
-    assert "owed held: 2 of P001 (steps reserve); in doubt" in said
-    assert "may have happened: 2,500 KRW (steps charge)" in said
+    assert "owed held: 2 of P001 (steps reserve); in doubt (sent" in said
+    assert "may not have happened): 2,500 KRW (steps charge)" in said
 
 
 def test_show_as_json_is_what_was_answered(answers: Callable[..., list[httpx.Request]]) -> None:
