@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pytest
 
 from local_stack import SERVICES
-from orderctl.auditing import audit_everything, wait_until_at_rest
+from orderctl.auditing import audit_everything
+from orderctl.draining import wait_until_at_rest
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
 from shared.testing.kafka import Topics
@@ -54,9 +55,10 @@ ANSWERED_ON: Final = {
 class Shop:
     """All services on topics and a database of their own."""
 
-    def __init__(self, topics: Topics, database: Database) -> None:
+    def __init__(self, topics: Topics, database: Database, redis_url: str) -> None:
         self.topics = topics
         self.database = database
+        self.redis_url = redis_url
         self.instances: dict[str, Instance] = {}
         """By instance id, as `stock-0`."""
 
@@ -159,9 +161,9 @@ class Shop:
     async def rest(self, *, within_s: float = WITHIN_S) -> Report:
         """Waits until nothing moves; raises unless every invariant holds."""
         dsn, kafka = self.database.operator_dsn, self.topics.connection
-        moving = await wait_until_at_rest(dsn, kafka, within_s=within_s)
-        assert not moving, moving
-        report = await audit_everything(dsn, kafka)
+        found = await wait_until_at_rest(dsn, kafka, within_s=within_s)
+        assert not found.at_work, found.at_work
+        report = await audit_everything(dsn, kafka, self.redis_url)
         report.require()
         return report
 
@@ -209,7 +211,7 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
             template.clone() as database,
             claimed_database(environment.redis_url) as valkey,
         ):
-            shop = Shop(topics, database)
+            shop = Shop(topics, database, valkey.url)
             shared = {
                 "KAFKA_BOOTSTRAP_SERVERS": connection.bootstrap_servers,
                 "KAFKA_TOPIC_PREFIX": topics.prefix,

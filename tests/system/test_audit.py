@@ -108,7 +108,9 @@ async def test_a_plant_in_a_whole_system_is_found(shop: Shop, name: str) -> None
     async with shop.database.connection() as connection:
         assert not (await connection.execute(how)).endswith(" 0")
         try:
-            report = await audit_everything(shop.database.operator_dsn, shop.topics.connection)
+            report = await audit_everything(
+                shop.database.operator_dsn, shop.topics.connection, shop.redis_url
+            )
         finally:
             await connection.execute(back)
     found = {check.name for check in report.violated}

@@ -16,7 +16,7 @@ from bench.latencies import counted
 from bench.record import BIN_MS, Repeat
 from bench.usage import PERIOD_S, Meter
 from local_stack.seed import PRODUCTS, USERS, product_id
-from orderctl.auditing import wait_until_at_rest
+from orderctl.draining import wait_until_at_rest
 from shared.contracts.orders import Line, PlaceOrder
 from shared.contracts.stock import ReserveStock
 
@@ -64,8 +64,8 @@ class Ground:
         before = await self._wal()
         yield
         dsn = self.stack.env().database_url
-        moving = await wait_until_at_rest(dsn, self.connection, within_s=REST_WITHIN_S)
-        if moving:
+        found = await wait_until_at_rest(dsn, self.connection, within_s=REST_WITHIN_S)
+        if moving := found.at_work:
             raise BenchError(f"{REST_WITHIN_S:.0f} s after a phase the system is at work: {moving}")
         self.wal_bytes = await self._wal() - before
 

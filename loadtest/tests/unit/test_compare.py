@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.compare import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE, compare
+from bench.compare import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE, Change, compare
+from bench.figures import Spread, figures
 from bench.plan import Plan
 
 if TYPE_CHECKING:
@@ -60,6 +61,24 @@ def test_a_yardstick_alone_makes_no_difference_on_one_machine(make_record: MakeR
     elsewhere = make_record(pgbench=(2500.0, 2500.0), machine=other)
     assert verdicts(before, elsewhere)["drain.per_second"] == BETTER
     assert any("different machines" in one for one in compare(before, elsewhere).remarks)
+
+
+def test_what_rose_as_measured_and_fell_beside_the_machine_is_neither(
+    make_record: MakeRecord,
+) -> None:
+    """Both sides must lie apart, and to the same side."""
+    after = make_record(drained=(1500.0, 1510.0, 1490.0), pgbench=(10_000.0, 10_000.0))
+    change = compare(make_record(), after).changes[0]
+    assert (change.measured.median > 1.4, change.beside_machine.median < 0.8) == (True, True)
+    assert change.verdict == NO_DIFFERENCE
+
+
+def test_a_yardstick_that_was_read_too_seldom_says_nothing(make_record: MakeRecord) -> None:
+    figure = figures(make_record())[0]
+    known, unknown = Spread(2.0, 1.9, 2.1), Spread(2.0, None, None)
+    for measured, beside in ((known, unknown), (unknown, known)):
+        change = Change(figure, figure, measured, beside, same_machine=True)
+        assert change.verdict == TOO_FEW
 
 
 def test_a_machine_that_drifts_widens_what_is_said(make_record: MakeRecord) -> None:

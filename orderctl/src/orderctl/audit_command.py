@@ -9,14 +9,10 @@ import typer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from orderctl.audit_text import details, invariants_table
-from orderctl.auditing import (
-    audit_everything,
-    wait_until_at_rest,
-    while_at_work,
-    without_topics,
-)
+from orderctl.auditing import audit_everything, while_at_work, without_topics
 from orderctl.auditor import Auditor
-from orderctl.options import Bootstrap, Database, Prefix, duration_s
+from orderctl.draining import wait_until_at_rest
+from orderctl.options import Bootstrap, Database, Prefix, Redis, duration_s
 from orderctl.running import USAGE, fail, note, run
 from orderctl.terminal import console, visible
 from shared.kafka.connection import KafkaConnection
@@ -45,6 +41,7 @@ def audit_command(
     database_url: Database,
     bootstrap_servers: Bootstrap = "",
     prefix: Prefix = "",
+    redis_url: Redis = "",
     within: Annotated[
         float, typer.Option(help="Seconds to wait for the system to come to rest.", min=0)
     ] = 30.0,
@@ -75,10 +72,11 @@ def audit_command(
     ] = "127.0.0.1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check every invariant over all schemas and topics. Writes nothing.
+    """Check every invariant over all schemas, topics and counters. Writes nothing.
 
     Waits until the system rests, or until the time is up. Exit code 0: all hold; 1: one is
-    violated; 2: none is, as far as could be looked at, but something could not be.
+    violated; 2: none is, as far as could be looked at, but something could not be. A database that
+    takes connections and doesn't answer within 10 s ends it.
     """
     if every:
         _go_on(database_url, every, metrics_host, metrics_port)
@@ -87,7 +85,7 @@ def audit_command(
     work = (
         audit_everything(database_url, None, only_always=True)
         if live
-        else _at_rest(database_url, kafka, within_s=within)
+        else _at_rest(database_url, kafka, redis_url, within_s=within)
     )
     report = run(work, url=database_url, brokers=bootstrap_servers, code=UNKNOWN)
     if as_json:
@@ -97,24 +95,26 @@ def audit_command(
     sys.exit(VIOLATED if report.violated else 0 if report.ok else UNKNOWN)
 
 
-async def _at_rest(dsn: str, kafka: KafkaConnection | None, *, within_s: float) -> Report:
+async def _at_rest(
+    dsn: str, kafka: KafkaConnection | None, redis_url: str, *, within_s: float
+) -> Report:
     """Everything, once nothing moves any more. What can't be reached is told as not checked."""
     why = "" if kafka else NO_BROKER
     try:
-        moving = await wait_until_at_rest(dsn, kafka, within_s=within_s)
+        found = await wait_until_at_rest(dsn, kafka, within_s=within_s)
     except (KafkaError, TopicError) as error:
         why = _no_topics(kafka, error)
-        moving = await wait_until_at_rest(dsn, None, within_s=within_s)
-    if moving:
+        found = await wait_until_at_rest(dsn, None, within_s=within_s)
+    if moving := found.at_work:
         note(f"after {within_s:g} s the system is still at work: {moving}")
         return while_at_work(await audit_everything(dsn, None) + without_topics(""), moving)
     if not why:
         try:
-            return await audit_everything(dsn, kafka)
+            return await audit_everything(dsn, kafka, redis_url)
         except (KafkaError, TopicError) as error:
             why = _no_topics(kafka, error)
     note(f"the topics were not looked at: {why}")
-    return await audit_everything(dsn, None) + without_topics(why)
+    return await audit_everything(dsn, None, redis_url) + without_topics(why)
 
 
 def _no_topics(kafka: KafkaConnection | None, error: Exception) -> str:
@@ -126,7 +126,8 @@ def _no_topics(kafka: KafkaConnection | None, error: Exception) -> str:
 def _go_on(dsn: str, every: str, host: str, port: int | None) -> None:
     every_s = duration_s(every)
     configure_logs("INFO", service="audit")
-    run(Auditor(dsn, every_s=every_s).run(host, port), url=dsn, code=UNKNOWN)
+    # It outlives a database that falls silent, and tells of it in its metrics.
+    run(Auditor(dsn, every_s=every_s).run(host, port), url=dsn, code=UNKNOWN, watched=False)
 
 
 def _show(report: Report) -> None:

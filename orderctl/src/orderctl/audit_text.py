@@ -28,7 +28,7 @@ def invariants_table(report: Report) -> Table:
     table.add_column("found", no_wrap=True)
     for number in sorted({check.invariant for check in report.checks}):
         checks = [check for check in report.checks if check.invariant == number]
-        made = [check for check in checks if not check.error and not check.nothing]
+        made = [check for check in checks if not check.error]
         text = INVARIANTS[number].text if number in INVARIANTS else checks[0].text
         table.add_row(str(number), cell(text), str(len(made)), cell(_verdict(checks)))
     return table
@@ -50,9 +50,6 @@ def details(report: Report) -> Iterator[str]:
             yield f"  first: {INVARIANTS[number].to_do}"
     for check in report.unchecked:
         yield f"{check.invariant} NOT CHECKED  {check.name} ({check.place}): {check.error}"
-    for check in report.checks:
-        if check.nothing:
-            yield f"{check.invariant} nothing to compare  {check.name}: {check.nothing}"
     yield ""
     yield _summary(report)
 
@@ -79,8 +76,6 @@ def _verdict(checks: Sequence[Check]) -> str:
         words.append(f"{found}{'+' if any(check.more for check in checks) else ''} VIOLATED")
     if any(check.error for check in checks):
         words.append("NOT CHECKED")
-    if all(check.nothing for check in checks):
-        words.append("nothing there")
     return ", ".join(words) or "ok"
 
 

@@ -1,4 +1,4 @@
-"""All invariants at once, and whether the system has come to rest.
+"""All invariants at once.
 
 `shared.audit` knows how to check; here stands what there is to check: each service's own
 invariants, those over several schemas (`sql/invariants.sql` of this package), and the topics.
@@ -6,37 +6,19 @@ invariants, those over several schemas (`sql/invariants.sql` of this package), a
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
 from orderctl.services import SERVICES
 from shared.audit import Check, Moment, Report, Source, audit, audit_topics
-from shared.contracts.topics import GROUPS
-from shared.kafka.reading import standings
+from shared.audit.counters import CHECK, check_counters
 
 if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
 
-POLL_S: Final = 0.25
 INVARIANTS: Final = "sql/invariants.sql"
-REDIS: Final = Check(
-    "redis_counters_equal_postgres",
-    "redis",
-    9,
-    Moment.AT_REST,
-    "the counters in Redis equal Postgres",
-    nothing="no service keeps counters in Redis in this version",
-)
-
-_SAGAS_AT_WORK: Final = """
-SELECT count(*) FROM orders.saga
-WHERE stuck_since IS NULL AND (waiting OR pending_since IS NOT NULL)
-"""
+NO_REDIS: Final = "REDIS_URL is not set"
 
 
 def sources() -> list[Source]:
@@ -50,16 +32,20 @@ def sources() -> list[Source]:
 
 
 async def audit_everything(
-    dsn: str, kafka: KafkaConnection | None, *, only_always: bool = False
+    dsn: str, kafka: KafkaConnection | None, redis_url: str = "", *, only_always: bool = False
 ) -> Report:
     """Check every invariant, of the topics too where a broker is given.
 
-    `dsn` is the operator's. With `only_always` those are left out that hold at rest alone, all of
-    the topics' among them. Raises what `shared.audit` raises.
+    `dsn` is the operator's. Without `redis_url` the counters there are told as not checked. With
+    `only_always` those are left out that hold at rest alone, all of the topics' among them. Raises
+    what `shared.audit` raises.
     """
     report = await audit(dsn, sources(), only_always=only_always)
     if not only_always:
-        report += Report((REDIS,))
+        counters = CHECK.unchecked(NO_REDIS)
+        if redis_url:
+            counters = await check_counters(dsn, redis_url, sources())
+        report += Report((counters,))
         if kafka is not None:
             report += await audit_topics(kafka, dsn)
     return report
@@ -89,44 +75,3 @@ def while_at_work(report: Report, moving: str) -> Report:
             for check in report.checks
         )
     )
-
-
-async def wait_until_at_rest(dsn: str, kafka: KafkaConnection | None, *, within_s: float) -> str:
-    """Wait until nothing is on its way, `within_s` seconds at most; what still is, or "".
-
-    An order that awaits its payment, or an operator, is at rest: nothing moves until somebody
-    acts. Raises the errors of database and broker.
-    """
-    deadline_s = time.monotonic() + within_s
-    connection = await asyncpg.connect(dsn, server_settings={"application_name": "audit"})
-    try:
-        while True:
-            moving = await _moving_in_database(connection)
-            if not moving and kafka is not None:
-                # Twice: what was read between the two looks may have moved the database again.
-                moving = await _moving_on_topics(kafka) or await _moving_in_database(connection)
-            if not moving or time.monotonic() > deadline_s:
-                return moving
-            await asyncio.sleep(POLL_S)
-    finally:
-        await connection.close()
-
-
-async def _moving_in_database(connection: asyncpg.Connection[asyncpg.Record]) -> str:
-    for service in SERVICES:
-        chunks = await connection.fetchval(
-            f'SELECT count(*) FROM "{service.schema}".outbox'  # noqa: S608 - our own names
-            " WHERE published_at IS NULL"
-        )
-        if chunks:
-            return f"{chunks} chunks of {service.name} are unpublished"
-    sagas = await connection.fetchval(_SAGAS_AT_WORK)
-    return f"{sagas} orders wait for a reply" if sagas else ""
-
-
-async def _moving_on_topics(kafka: KafkaConnection) -> str:
-    for group, topics in GROUPS.items():
-        lag = sum([one.lag for one in (await standings(kafka, group, topics)).values()])
-        if lag:
-            return f"{lag} messages wait for {group}"
-    return ""

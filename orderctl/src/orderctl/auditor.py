@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from orderctl import metrics
+from orderctl.answering import SilentError, while_it_answers
 from orderctl.auditing import sources
 from shared.admin import AdminServer, admin_app
 from shared.audit import RUNBOOK, Moment, Orders, Report, check_pass
@@ -56,6 +57,7 @@ class Auditor:
         self._every_s = every_s
         self._orders_per_slice = orders_per_slice
         self._after = ""
+        self._round_is_whole = True
         self._last_started_s: float | None = None
         self._counts: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], set[str]] = {}
@@ -103,16 +105,25 @@ class Auditor:
         self._tell(report)
         metrics.DURATION.set(time.monotonic() - started_s)
         metrics.FINISHED.set_to_current_time()
-        if orders.up_to is None:
-            metrics.ROUND.set_to_current_time()
+        self._count_round(report, last=orders.up_to is None)
         return report
+
+    def _count_round(self, report: Report, *, last: bool) -> None:
+        """A round counts as made where every check of its passes, to the last slice, was made."""
+        self._round_is_whole = self._round_is_whole and not report.unchecked
+        if last:
+            if self._round_is_whole:
+                metrics.ROUND.set_to_current_time()
+            self._round_is_whole = True
 
     async def _repeat(self) -> None:
         while True:
             started_s = time.monotonic()
             try:
-                await self.pass_once()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                await while_it_answers(self._dsn, self.pass_once())
+            except (
+                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SilentError,
+            ) as error:  # fmt: skip
                 metrics.FAILURES.inc()
                 if self._problem != type(error).__name__:
                     _log.warning("audit_failed", error=type(error).__name__)

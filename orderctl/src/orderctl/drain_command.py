@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from order_orchestrator.saga import DEFINITION_VERSION
-from orderctl.draining import Look, look
+from orderctl.draining import Look, look, wait_until_at_rest
 from orderctl.options import AsJson, Bootstrap, Database, Prefix
 from orderctl.running import note, run
 from orderctl.terminal import cell, console, open_table, short_time
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.text import Text
-
-POLL_S: Final = 1.0
 
 
 def drain(
@@ -43,27 +39,23 @@ def drain(
     block nothing. What blocks: sagas of a definition newer than this release, as before going
     back to it, and chunks that nobody publishes. Stop taking orders first where nothing at all
     may be under way, then say --wait: exit code 1 where the time is up. Orders that are stuck,
-    await their payment or wait for their PlaceOrder aren't waited for.
+    await their payment or wait for their PlaceOrder aren't waited for. A database that takes
+    connections and doesn't answer within 10 s ends it, with exit code 1.
 
     Example: orderctl drain --wait --within 120
     """
     kafka = KafkaConnection(bootstrap_servers, prefix) if bootstrap_servers else None
 
-    async def work() -> tuple[Look, bool]:
-        deadline_s, told = time.monotonic() + within, ""
-        while True:
-            found = await look(database_url, kafka)
-            moving = "; ".join(found.moving())
-            if not wait or not moving:
-                return found, False
-            if time.monotonic() >= deadline_s:
-                return found, True
-            if moving != told:
-                note(f"under way: {moving}")
-                told = moving
-            await asyncio.sleep(POLL_S)
-
-    found, late = run(work(), url=database_url, brokers=bootstrap_servers)
+    found = run(
+        wait_until_at_rest(
+            database_url, kafka, within_s=within, tell=lambda moving: note(f"under way: {moving}")
+        )
+        if wait
+        else look(database_url, kafka),
+        url=database_url,
+        brokers=bootstrap_servers,
+    )
+    late = wait and bool(found.at_work)
     blocks = found.blocks()
     if as_json:
         typer.echo(json.dumps(found.document() | {"timeIsUp": late}, indent=2))
@@ -74,7 +66,7 @@ def drain(
     for block in blocks:
         note(f"blocks: {block}")
     if late:
-        note(f"after {within:g} s there is still under way: {'; '.join(found.moving())}")
+        note(f"after {within:g} s there is still under way: {found.at_work}")
     if blocks or late:
         raise typer.Exit(1)
 

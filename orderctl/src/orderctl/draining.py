@@ -1,5 +1,7 @@
 """What is under way in the whole system, and what of it stands in the way of a deploy.
 
+There is one way of looking: whoever waits for rest, before an audit or a deploy, waits here.
+
 Nearly nothing does: sagas in flight finish on new code, whatever their state; chunks in the
 outbox are published and messages on topics are read by whichever code comes next; parked
 commands, stuck orders and those that await their payment lie in tables. What blocks is what new
@@ -9,25 +11,27 @@ code), and chunks that nobody publishes, since whatever keeps them would outlast
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from order_orchestrator.saga import DEFINITION_VERSION
-from shared.audit.topics import CONSUMING_GROUPS
 from shared.contracts.base import format_time
 from shared.contracts.topics import GROUPS
 from shared.database import Queries
 from shared.kafka.reading import standings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.kafka.connection import KafkaConnection
 
 LATE_S: Final = 10.0
 QUERY_MS: Final = 10_000
+POLL_S: Final = 0.25
 
 queries = Queries("orderctl", "sql/operating.sql")
 
@@ -65,6 +69,11 @@ class Look:
             *(f"messages for {group}: {lag:,}" for group, lag in self.lag.items() if lag),
         ]
 
+    @property
+    def at_work(self) -> str:
+        """The same in words, or ""."""
+        return "; ".join(self.moving())
+
     def document(self) -> dict[str, Any]:
         """For other programs."""
         return {
@@ -82,17 +91,55 @@ async def look(dsn: str, kafka: KafkaConnection | None) -> Look:
     settings = {"application_name": "drain", "statement_timeout": str(QUERY_MS)}
     connection = await asyncpg.connect(dsn, server_settings=settings)
     try:
+        found = await _stored(connection)
+        if kafka is None:
+            return found
+        lag: dict[str, int] = {}
+        for group, topics in GROUPS.items():
+            lag[group] = sum(one.lag for one in (await standings(kafka, group, topics)).values())
+        if found.at_work or any(lag.values()):
+            return replace(found, lag=lag)
+        # Twice: what was read from the topics between the two may be in the database by now, and
+        # what was there before may lie on a topic.
+        return replace(await _stored(connection), lag=lag)
+    finally:
+        await connection.close()
+
+
+async def wait_until_at_rest(
+    dsn: str,
+    kafka: KafkaConnection | None,
+    *,
+    within_s: float,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Look:
+    """Look until nothing is on its way, `within_s` seconds at most: how the system is then.
+
+    An order that awaits its payment, or an operator, is at rest: nothing moves until somebody
+    acts. `tell` hears what is on its way, as that changes. Raises what `look` raises.
+    """
+    deadline_s, told = time.monotonic() + within_s, ""
+    while True:
+        late = time.monotonic() >= deadline_s
+        # Topics are dear to look at, and tell nothing that counts while the database is at work.
+        found = await look(dsn, None)
+        if kafka is not None and (late or not found.at_work):
+            found = await look(dsn, kafka)
+        if late or not found.at_work:
+            return found
+        if found.at_work != told:
+            told = found.at_work
+            tell(told)
+        await asyncio.sleep(POLL_S)
+
+
+async def _stored(connection: asyncpg.Connection[asyncpg.Record]) -> Look:
+    """What lies in the database, in one view of it: nothing slips from one table to another."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
         sagas = await queries.sagas_under_way.rows(connection)
         chunks = await queries.unpublished_chunks.rows(connection, late_s=LATE_S)
         (parked,) = await queries.parked_commands.rows(connection)
-    finally:
-        await connection.close()
-    lag: dict[str, int] = {}
-    if kafka is not None:
-        for group in CONSUMING_GROUPS:
-            places = await standings(kafka, group, GROUPS[group])
-            lag[group] = sum(one.lag for one in places.values())
-    return Look([dict(row) for row in sagas], [dict(row) for row in chunks], dict(parked), lag)
+    return Look([dict(row) for row in sagas], [dict(row) for row in chunks], dict(parked), {})
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from orderctl.answering import SilentError
 from orderctl.running import one_line
 from shared.audit import InvariantFileError
 from shared.database.faults import leaves_pool_stale
@@ -29,6 +30,8 @@ def told(error: Exception, *, database: str, brokers: str) -> str | None:
             return f"no Kafka broker answers at {brokers} (KAFKA_BOOTSTRAP_SERVERS); {_HELP}"
         case KafkaError():
             return f"Kafka at {brokers} (KAFKA_BOOTSTRAP_SERVERS): {one_line(error)}"
+        case SilentError():
+            return f"the database at {database} takes connections and {error}; {_HELP}"
         case OSError() | asyncpg.PostgresError() | asyncpg.InterfaceError():
             reason = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
             place = f"the database at {database}"

@@ -42,7 +42,10 @@ def list_orders(
         str, typer.Option(metavar="AGE", help="Accepted longer ago: 90s, 5m, 2h, 1d.")
     ] = "",
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why it is stuck or ended: a part of it.")
+        str,
+        typer.Option(
+            metavar="TEXT", help="A part of why it is stuck or, where it is not, of why it ended."
+        ),
     ] = "",
     user: Annotated[str, typer.Option(metavar="USER", help="Of this user.")] = "",
     newest: Annotated[

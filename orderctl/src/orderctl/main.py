@@ -41,7 +41,7 @@ COMMANDS: Final = {
     ),
     "audit": (
         "orderctl.audit_command:audit_command",
-        "Check every invariant over all schemas and topics. Writes nothing.",
+        "Check every invariant over all schemas, topics and counters. Writes nothing.",
     ),
     "migrate": (
         "orderctl.migrate_command:migrate_command",

@@ -14,6 +14,7 @@ UNCHECKED = Gauge("audit_unchecked", "Checks that the last pass could not make")
 FINISHED = Gauge("audit_last_pass_timestamp_seconds", "When a pass was last finished")
 DURATION = Gauge("audit_last_pass_duration_seconds", "How long that pass took")
 ROUND = Gauge(
-    "audit_last_round_timestamp_seconds", "When all orders had been looked at once more; 0: not yet"
+    "audit_last_round_timestamp_seconds",
+    "When all orders had been looked at once more, by every check; 0: not yet",
 )
 FAILURES = Counter("audit_failures_total", "Passes that ended without a result")

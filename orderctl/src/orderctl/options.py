@@ -16,6 +16,7 @@ Prefix = Annotated[
 Database = Annotated[
     str, typer.Option(envvar="DATABASE_URL", help="The operator's address of the database.")
 ]
+Redis = Annotated[str, typer.Option(envvar="REDIS_URL", help="The address of Redis or Valkey.")]
 Operator = Annotated[
     str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
 ]

@@ -112,11 +112,28 @@ def _line(line: Document) -> str:
 
 
 def _owed(owed: Document) -> str:
-    if not owed.get("steps"):
-        return ""
-    parts = [_line(line) for line in owed["units"]]
-    if owed["money"]:
+    """What is known to be held, and apart from it what may or may not have happened."""
+    doubted = owed.get("inDoubt") or {}
+    unsure = set(doubted.get("steps") or ())
+    sure = [step for step in owed.get("steps") or () if step not in unsure]
+    # Units, money and the coupon belong to a step each: what is in doubt is not held as well.
+    held = {
+        name: value for name, value in owed.items() if name == "currency" or not doubted.get(name)
+    }
+    parts = []
+    if sure:
+        known = _open_ends(held | {"steps": sure})
+        parts.append(f"held: {known}" if "inDoubt" in owed else known)
+    if unsure:
+        what = "sent and unanswered, may or may not have happened"
+        parts.append(f"in doubt ({what}): {_open_ends(doubted)}")
+    return "; ".join(parts)
+
+
+def _open_ends(owed: Document) -> str:
+    parts = [_line(line) for line in owed.get("units") or ()]
+    if owed.get("money"):
         parts.append(f"{owed['money']:,} {owed['currency']}")
-    if owed["couponId"]:
+    if owed.get("couponId"):
         parts.append(f"coupon {owed['couponId']}")
     return f"{', '.join(parts)} (steps {', '.join(owed['steps'])})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 USAGE: Final = 2
 """Exit code where the call itself is wrong, as of an unknown option."""
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
+_BROKER: Final = re.compile(r"(\[[^\s\[\]]+\]|[^\s:/@\[\]]+):(?P<port>[0-9]{1,5})", re.ASCII)
 
 # What its clients say meanwhile is told once, by `run`; without a handler it would go to stderr.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -31,11 +35,12 @@ def run(
     url: str = "",
     brokers: str = "",
     code: int = 1,
+    watched: bool = True,
 ) -> T:
     """The result of `work`; ends the process where it fails as something outside may fail.
 
     `database` is the variable with the database's address `url`; `brokers` are Kafka's addresses;
-    `code` is the exit code then.
+    `code` is the exit code then. Where it is `watched`, a database that falls silent ends it too.
     """
     if not _is_address(url):
         work.close()
@@ -45,12 +50,24 @@ def run(
             " as %2F for /",
             code,
         )
+    if brokers and not _are_brokers(brokers):
+        work.close()
+        fail(
+            "KAFKA_BOOTSTRAP_SERVERS can't be read as addresses; write host:port, and a comma"
+            " between two of them",
+            USAGE,
+        )
     try:
+        if url and watched:
+            # Imported now: it knows the database's client, and a command has loaded but its own.
+            from orderctl.answering import while_it_answers
+
+            return asyncio.run(while_it_answers(url, work))
         return asyncio.run(work)
     except OperatorError as error:
         fail(one_line(error), code)
     except Exception as error:
-        # Imported now: it knows the clients of all, and a command has loaded but its own.
+        # Imported now, likewise.
         from orderctl.failures import told
 
         problem = told(error, database=f"{database}{_place(url)}", brokers=brokers)
@@ -89,6 +106,11 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return port is None or port > 0
+
+
+def _are_brokers(given: str) -> bool:
+    found = [_BROKER.fullmatch(one.strip()) for one in given.split(",")]
+    return all(one is not None and 0 < int(one["port"]) < 2**16 for one in found)
 
 
 def _place(url: str) -> str:

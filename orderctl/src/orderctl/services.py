@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from shared.services import SERVICES
 
-@dataclass(frozen=True, slots=True)
-class ServiceFacts:
-    """A service's name, the package that holds its migrations and invariants, and its schema."""
-
-    name: str
-    package: str
-    schema: str
-
-
-SERVICES: Final = (
-    ServiceFacts("stock", "stock", "stock"),
-    ServiceFacts("coupon", "coupon", "coupon"),
-    ServiceFacts("payment", "payment", "payment"),
-    ServiceFacts("order-orchestrator", "order_orchestrator", "orders"),
-)
+__all__ = ["SERVICES", "role_dsn"]
 
 
 def role_dsn(admin_url: str, role: str, password: str) -> str:

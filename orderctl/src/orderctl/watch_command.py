@@ -19,6 +19,7 @@ from orderctl.terminal import console, facts_table, visible
 from orderctl.watching import Sight, Watcher
 
 PREFIX: Final = "ADMIN_URL_"
+UNKNOWN: Final = "not known"
 
 
 def watch(
@@ -30,7 +31,8 @@ def watch(
 
     It asks every service that an ADMIN_URL_... in the environment names, and refreshes in place;
     where the output is no terminal it is a line for each look. Ends with Ctrl-C. The services
-    count every 5 seconds, so their counts may be that old.
+    count every 5 seconds, so their counts may be that old. What only services count that don't
+    answer is not known, and null in JSON.
 
     Example: orderctl watch --times 1
     """
@@ -73,13 +75,16 @@ def _line(sight: Sight, before: Sight | None) -> str:
 def _facts(sight: Sight, before: Sight | None) -> list[tuple[str, str]]:
     rates = sight.rates(before)
     a_second = {} if rates is None else {name: f"{rate:,.1f}" for name, rate in rates.items()}
+    not_yet = UNKNOWN if sight.states is None else f"{UNKNOWN} yet"
+    more = " (orderctl list)" if sight.stuck else ""
+    none = "none that is known of" if sight.away else "none"
     return [
         ("at", f"{datetime.now(UTC):%H:%M:%S}"),
-        ("under way", _joined(sight.states) or "none"),
-        ("a second", "not known yet" if rates is None else _named(a_second) or "none"),
-        ("stuck", f"{sight.stuck:,}" + (" (orderctl list)" if sight.stuck else "")),
-        ("unpublished", _joined(sight.pending_chunks) or "none"),
-        ("lag", _joined(sight.lag) or "none"),
+        ("under way", UNKNOWN if sight.states is None else _joined(sight.states) or "none"),
+        ("a second", not_yet if rates is None else _named(a_second) or "none"),
+        ("stuck", UNKNOWN if sight.stuck is None else f"{sight.stuck:,}{more}"),
+        ("unpublished", _joined(sight.pending_chunks) or none),
+        ("lag", _joined(sight.lag) or none),
         *([("away", f"{', '.join(sight.away)}; what they count is missing")] if sight.away else []),
     ]
 
@@ -88,7 +93,7 @@ def _json(sight: Sight, before: Sight | None) -> str:
     return json.dumps(
         {
             "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "underWay": dict(sight.states),
+            "underWay": None if sight.states is None else dict(sight.states),
             "stuck": sight.stuck,
             "endedPerSecond": sight.rates(before),
             "unpublished": dict(sight.pending_chunks),

@@ -22,9 +22,10 @@ class Sight:
     """What the services told at one moment."""
 
     at_s: float
-    states: Counter[str] = field(default_factory=Counter)
-    """Sagas under way, by state."""
-    stuck: int = 0
+    states: Counter[str] | None = None
+    """Sagas under way, by state. None where no orchestrator told it."""
+    stuck: int | None = None
+    """None where no orchestrator told it."""
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Orders that got their outcome since the instance started, by instance and status."""
     pending_chunks: Counter[str] = field(default_factory=Counter)
@@ -35,9 +36,11 @@ class Sight:
     """Instances that don't answer."""
 
     def rates(self, before: Sight | None) -> dict[str, float] | None:
-        """Outcomes a second since `before`, by status. None where an instance came, went or
-        started anew in between, since then nobody knows."""
+        """Outcomes a second since `before`, by status. None where no orchestrator answers, or an
+        instance came, went or started anew in between, since then nobody knows."""
         if before is None or self.at_s <= before.at_s or self.away != before.away:
+            return None
+        if self.states is None:
             return None
         rates: dict[str, float] = {}
         for (name, status), ended in self.ended.items():
@@ -99,9 +102,10 @@ def _add(sight: Sight, name: str, text: str) -> None:
         match sample.name:
             # Each orchestrator counts all sagas, some seconds apart, and its own outcomes.
             case "saga_active":
+                sight.states = Counter() if sight.states is None else sight.states
                 sight.states[labels["state"]] = max(sight.states[labels["state"]], value)
             case "saga_stuck":
-                sight.stuck = max(sight.stuck, value)
+                sight.stuck = max(sight.stuck or 0, value)
             case "orders_total":
                 sight.ended[name, labels["status"]] += value
             # Each instance counts its service's whole outbox, and its own partitions.

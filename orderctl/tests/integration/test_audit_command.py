@@ -133,7 +133,7 @@ async def test_at_work_it_says_so(database: Database, topics: Topics) -> None:
     code, out, err = await audit(*of(database, topics), "--within", "0")
     assert code == 2, "what holds at rest alone can't be told: no violation, and no success"
     assert "the system is at work" in out
-    assert "still at work: 1 chunks of stock are unpublished" in err
+    assert "still at work: chunks of stock: 1" in err
 
 
 async def test_a_wrong_time_is_a_wrong_call(database: Database) -> None:

@@ -75,6 +75,25 @@ async def test_slice_by_slice_every_order_is_looked_at(database: Database) -> No
     assert counted(7) == 0
 
 
+async def test_a_round_with_a_slice_that_failed_is_not_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await order(database, f"o-{number}", waiting=True)
+    rounds: list[int] = []
+    monkeypatch.setattr(auditor.metrics.ROUND, "set_to_current_time", lambda: rounds.append(1))
+    watch = Auditor(database.operator_dsn, every_s=60, orders_per_slice=2)
+    for fails in (False, True, False):
+        async with database.connection() as connection:
+            verb, to = ("REVOKE", "FROM") if fails else ("GRANT", "TO")
+            await connection.execute(f"{verb} SELECT ON orders.saga_history {to} operator")
+        assert bool((await watch.pass_once()).unchecked) is fails
+    assert rounds == [], "the second of three slices failed"
+    for _ in range(3):
+        await watch.pass_once()
+    assert rounds == [1]
+
+
 async def test_an_order_that_has_just_moved_is_looked_at_at_once(database: Database) -> None:
     for number in range(5):
         await order(database, f"o-{number}", waiting=True)

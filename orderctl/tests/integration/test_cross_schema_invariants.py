@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orderctl.auditing import audit_everything, sources, wait_until_at_rest
+from orderctl.auditing import audit_everything, sources
+from orderctl.draining import wait_until_at_rest
 from shared.audit import Source, audit
 from shared.audit.invariants import load
 
@@ -151,10 +152,10 @@ async def test_the_whole_audit_looks_at_every_schema(world: Database) -> None:
 
 
 async def test_rest_is_waited_for_and_what_moves_is_named(world: Database) -> None:
-    assert await wait_until_at_rest(world.operator_dsn, None, within_s=5) == ""
+    assert not (await wait_until_at_rest(world.operator_dsn, None, within_s=5)).at_work
     async with world.connection() as connection:
         await connection.execute(
             "UPDATE orders.saga SET state = 'CHARGING', waiting = true WHERE order_id = 'paid'"
         )
-    moving = await wait_until_at_rest(world.operator_dsn, None, within_s=0.1)
-    assert moving == "1 orders wait for a reply"
+    found = await wait_until_at_rest(world.operator_dsn, None, within_s=0.1)
+    assert found.at_work == "sagas: 1"

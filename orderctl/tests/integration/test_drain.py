@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from order_orchestrator.saga import DEFINITION_VERSION
-from orderctl.draining import look, queries
+from orderctl.draining import look, queries, wait_until_at_rest
 from orderctl.main import app
 from orderctl.services import SERVICES
+from shared.contracts.topics import GROUPS
+from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -124,3 +126,37 @@ async def test_chunks_that_nobody_publishes_block(database: Database) -> None:
         1, True,
     )  # fmt: skip
     assert (await look(database.operator_dsn, None)).lag == {}
+
+
+async def test_what_moves_to_the_database_while_topics_are_read_is_seen(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order lies on a topic at first, and is in the database once the lag was asked for."""
+
+    async def consumed_meanwhile(*_: object) -> dict[str, Any]:
+        await run(SAGA, "o-1", 1, "CHARGING", True, None, None, database=database)
+        monkeypatch.setattr("orderctl.draining.standings", nothing)
+        return {}
+
+    async def nothing(*_: object) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr("orderctl.draining.standings", consumed_meanwhile)
+    kafka = KafkaConnection("127.0.0.1:1")
+    found = await wait_until_at_rest(database.operator_dsn, kafka, within_s=0)
+    assert found.at_work == "sagas: 1"
+    assert set(found.lag) == set(GROUPS)
+
+
+async def test_what_leaves_the_database_while_topics_are_read_is_seen(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(CHUNK, 10.0, database=database, schema="stock")
+
+    async def published_meanwhile(*_: object) -> dict[str, Any]:
+        await run("DELETE FROM outbox", database=database, schema="stock")
+        return {}
+
+    monkeypatch.setattr("orderctl.draining.standings", published_meanwhile)
+    found = await look(database.operator_dsn, KafkaConnection("127.0.0.1:1"))
+    assert found.at_work == "chunks of stock: 1"

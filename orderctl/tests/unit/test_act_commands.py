@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shlex
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from orderctl.main import app
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+NAIVE = "2026-11-22T20:31:05"
 GROUP = {
     "state": "COMPENSATING", "why": "no answer", "steps": "reserve:undo", "orders": 3,
     "since": "2026-11-22T20:31:05.123Z", "until": "then", "example": "o-1",
@@ -27,6 +33,10 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+def since(number: int) -> str:
+    return f"2026-11-22T20:31:0{number}.123Z"
+
+
 def admin(request: httpx.Request) -> tuple[int, Any]:
     """Three orders are stuck; `no-…` are refused, `away-…` find the database gone."""
     path = request.url.path
@@ -34,9 +44,13 @@ def admin(request: httpx.Request) -> tuple[int, Any]:
         return 200, {"groups": [GROUP], "more": False}
     if path == "/search":
         after, limit = request.url.params.get("cursor"), int(request.url.params["limit"])
-        rest = [f"o-{number}" for number in range(int(after or 0) + 1, 4)][:limit]
-        last = rest[-1].removeprefix("o-") if rest and len(rest) == limit else None
-        return 200, {"orders": [{"orderId": one} for one in rest], "next": last}
+        before = request.url.params.get("stuck_before", "~")
+        backwards = request.url.params.get("newest_first", "true") == "true"
+        places = range(int(after or 4) - 1, 0, -1) if backwards else range(int(after or 0) + 1, 4)
+        rest = [number for number in places if since(number) <= before][:limit]
+        last = rest[-1] if rest and len(rest) == limit else None
+        orders = [{"orderId": f"o-{number}", "since": since(number)} for number in rest]
+        return 200, {"orders": orders, "next": last}
     order_id = path.split("/")[2]
     if order_id.startswith("no-"):
         return 409, {"title": "Refused", "detail": "the saga is not stuck"}
@@ -79,10 +93,88 @@ def test_all_stuck_only_tells_what_it_would_do(
     assert (code, posted(asked)) == (0, [])
     assert {request.url.params["reason"] for request in asked} == {"no"}
     assert f"{action} would take 2 orders of 3" in said
-    assert "--yes" in said
-    code, said, _ = invoke(action, *options, *outcome, "--yes")
+    again = shlex.split(said.splitlines()[-1])
+    assert again[again.index("--stuck-before") + 1] == since(2)
+    assert set(options) < set(again), "the same command"
+    code, said, _ = invoke(*again[again.index(action) :])
     assert code == 0
     assert sorted(posted(asked)) == [f"/sagas/o-{number}/{action}" for number in (1, 2)]
+
+
+def test_what_got_stuck_after_the_preview_is_left_alone(
+    serve: Callable[..., list[httpx.Request]],
+) -> None:
+    asked = serve(admin)
+    options = ["--all-stuck", "--note", "why", "--stuck-before", "2026-11-22T21:31:01.123+01:00"]
+    document = json.loads(invoke("retry", *options, "--json")[1])
+    assert (document["orders"], document["stuckBefore"]) == (["o-1"], since(1))
+    assert f" --stuck-before {since(1)} --yes " in document["command"]
+    assert asked[-1].url.params["stuck_before"] == since(1)
+    assert invoke("retry", *options, "--yes")[0] == 0
+    assert posted(asked) == ["/sagas/o-1/retry"]
+
+
+@pytest.mark.parametrize("more", [[], ["--stuck-before", "yesterday"], ["--stuck-before", NAIVE]])
+def test_without_a_moment_nothing_is_done(
+    serve: Callable[..., list[httpx.Request]], more: list[str]
+) -> None:
+    asked = serve(admin)
+    code, said, noted = invoke("retry", "--all-stuck", "--note", "why", "--yes", *more)
+    assert (code, said, asked) == (2, "", [])
+    assert "--stuck-before" in noted or "is no moment" in noted
+
+
+def test_ctrl_c_ends_it_between_two_orders_and_says_how_many_are_done(
+    serve: Callable[..., list[httpx.Request]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderctl.group_action.AT_ONCE", 2)
+
+    def interrupting(request: httpx.Request) -> tuple[int, Any]:
+        if request.url.path == "/sagas/o-4/retry":
+            os.kill(os.getpid(), signal.SIGINT)
+        return admin(request)
+
+    asked = serve(interrupting)
+    orders = [f"o-{number}" for number in range(1, 8)]
+    code, said, noted = invoke("retry", *orders, "--note", "why", "--json")
+    assert code == 130
+    assert len(posted(asked)) == 4, "what was under way is brought to its end"
+    document = json.loads(said)
+    assert (document["done"], document["notTried"]) == (4, ["o-5", "o-6", "o-7"])
+    assert document["interrupted"] is True
+    assert noted == (
+        "orderctl: interrupted: 4 of 7 orders are done, 0 tried in vain, 3 were not tried\n"
+    )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_one_order_is_asked_for_tells_what_became_of_it(
+    serve: Callable[..., list[httpx.Request]],
+) -> None:
+    def interrupting(request: httpx.Request) -> tuple[int, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return admin(request)
+
+    serve(interrupting)
+    code, said, _ = invoke("retry", "o-1", "--note", "why", "--json")
+    assert (code, json.loads(said)["state"]) == (130, "COMPENSATING")
+
+
+def test_thousands_say_how_far_they_are(
+    serve: Callable[..., list[httpx.Request]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderctl.group_action.TOLD_EVERY", 20)
+    serve(admin)
+    orders = [f"o-{number}" for number in range(50)]
+    _, _, noted = invoke("retry", *orders, "--note", "why")
+    assert noted == "orderctl: 24 of 50\norderctl: 40 of 50\n"
+    drawn = io.StringIO()
+    monkeypatch.setattr(
+        "orderctl.group_action.Console", lambda stderr: Console(file=drawn, force_terminal=stderr)
+    )
+    _, said, noted = invoke("retry", *orders, "--note", "why")
+    assert ("100%" in drawn.getvalue(), noted) == (True, ""), "a bar on a terminal, no lines"
+    assert said.split()[-3:] == ["50", "done", "COMPENSATING"]
 
 
 def test_more_than_a_page_is_taken(
@@ -90,7 +182,8 @@ def test_more_than_a_page_is_taken(
 ) -> None:
     monkeypatch.setattr("orderctl.act_commands.PAGE", 2)
     asked = serve(admin)
-    code, said, _ = invoke("retry", "--all-stuck", "--note", "why", "--yes", "--json")
+    before = ["--stuck-before", since(9)]
+    code, said, _ = invoke("retry", "--all-stuck", "--note", "why", *before, "--yes", "--json")
     assert code == 0
     assert len(posted(asked)) == 3
     document = json.loads(said)
@@ -103,7 +196,7 @@ def test_more_than_a_page_is_taken(
 def test_where_nobody_answers_the_rest_is_left_alone(
     serve: Callable[..., list[httpx.Request]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderctl.act_commands.AT_ONCE", 1)
+    monkeypatch.setattr("orderctl.group_action.AT_ONCE", 1)
     asked = serve(admin)
     code, said, noted = invoke("retry", "o-1", "away-2", "o-3", "o-4", "--note", "why")
     assert code == 1
@@ -127,5 +220,5 @@ def test_which_orders_must_be_clear(
 
 def test_nothing_stuck_is_nothing_to_do(serve: Callable[..., list[httpx.Request]]) -> None:
     serve(lambda _: (200, {"orders": [], "next": None}))
-    code, said, _ = invoke("retry", "--all-stuck", "--note", "why", "--yes")
+    code, said, _ = invoke("retry", "--all-stuck", "--note", "why")
     assert (code, said) == (0, "no such order is stuck\n")

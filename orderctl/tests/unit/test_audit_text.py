@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from orderctl.audit_text import details, invariants_table
-from orderctl.auditing import REDIS, sources, without_topics
+from orderctl.auditing import sources, without_topics
 from shared.audit import INVARIANTS, RUNBOOK, Check, Moment, Report
+from shared.audit.counters import CHECK as COUNTERS
 from shared.audit.invariants import load
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +38,6 @@ def rows(report: Report) -> dict[str, str]:
 def test_an_invariant_is_ok_violated_or_not_checked() -> None:
     report = Report((HOLDS, VIOLATED, UNCHECKED))
     assert rows(report) == {"1": "ok", "4": "100+ VIOLATED", "9": "NOT CHECKED"}
-    assert rows(Report((REDIS,))) == {"9": "nothing there"}
 
 
 def test_examples_are_few_and_the_first_step_is_said() -> None:
@@ -54,14 +54,14 @@ def test_what_could_not_be_looked_at_is_no_proof() -> None:
     assert "9 NOT CHECKED  lag (stock): no broker" in text
     assert "everything holds" not in text
     assert "nothing was checked" in printed(Report())
-    assert "2 checks in 0.5 s: everything holds" in printed(Report((HOLDS, REDIS)))
+    assert "2 checks in 0.5 s: everything holds" in printed(Report((HOLDS, COUNTERS)))
 
 
 def test_every_check_has_its_sentence_in_the_docs() -> None:
     page = (ROOT / "docs/invariants.md").read_text()
     names = [one.name for source in sources() for one in load(source.package, source.resource)]
     names += [one.name for one in load("shared", "sql/invariants.sql")]
-    names += [REDIS.name, *(check.name for check in without_topics("").checks)]
+    names += [COUNTERS.name, *(check.name for check in without_topics("").checks)]
     names += ["orders_are_told_as_they_are"]
     assert [name for name in names if f"`{name}`" not in page] == []
 
@@ -71,7 +71,7 @@ def test_the_docs_name_no_check_that_there_is_not() -> None:
     table = "\n".join(line for line in page.splitlines() if re.match(r"\| *[0-9]* *\| ", line))
     known = {one.name for source in sources() for one in load(source.package, source.resource)}
     known |= {one.name for one in load("shared", "sql/invariants.sql")}
-    known |= {REDIS.name, "orders_are_told_as_they_are"}
+    known |= {COUNTERS.name, "orders_are_told_as_they_are"}
     known |= {check.name for check in without_topics("").checks}
     assert set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", table)) - known == set()
 
@@ -79,11 +79,3 @@ def test_the_docs_name_no_check_that_there_is_not() -> None:
 @pytest.mark.parametrize("number", INVARIANTS)
 def test_the_runbook_has_a_chapter_for_each(number: int) -> None:
     assert f"\n### {number} " in (ROOT / RUNBOOK).read_text()
-
-
-def test_nothing_is_said_of_redis_once_a_service_speaks_to_it() -> None:
-    """Then the check has to compare, and not to say that there is nothing."""
-    speaks = re.compile(r"^\s*(import|from) redis\b", re.MULTILINE)
-    modules = list(ROOT.glob("services/*/src/**/*.py"))
-    assert len(modules) > 30
-    assert [path for path in modules if speaks.search(path.read_text())] == []

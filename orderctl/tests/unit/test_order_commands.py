@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from orderctl.terminal import visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ORDER = {
+ORDER: dict[str, Any] = {
     "orderId": "o-1",
     "state": "COMPENSATING",
     "status": "COMPENSATING",
@@ -51,6 +51,17 @@ def test_show_tells_what_is_owed(answers: Callable[..., list[httpx.Request]]) ->
     assert asked[0].url == "http://orchestrator/sagas/o-1"
     for text in ("2 of P001", "2,500 KRW", "saga_timeout", "no answer", "PlaceOrder"):
         assert text in said
+
+
+def test_what_is_in_doubt_is_told_apart_from_what_is_held(
+    answers: Callable[..., list[httpx.Request]],
+) -> None:
+    doubted = {"units": [], "money": 2_500, "currency": "KRW", "couponId": None}
+    owed = ORDER["owed"] | {"inDoubt": doubted | {"steps": ["charge"]}}
+    answers(200, ORDER | {"owed": owed})
+    said = " ".join(invoke("show", "o-1")[1].split())
+    assert "owed held: 2 of P001 (steps reserve); in doubt (sent" in said
+    assert "may not have happened): 2,500 KRW (steps charge)" in said
 
 
 def test_show_as_json_is_what_was_answered(answers: Callable[..., list[httpx.Request]]) -> None:

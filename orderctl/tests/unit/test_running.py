@@ -67,6 +67,37 @@ def test_audit_without_a_database(nobody: str, options: tuple[str, ...]) -> None
     assert "secret" not in error
 
 
+@pytest.mark.parametrize(
+    "address", ["nonsense", "host:9092:9093", "host:", ":9092", "host:70000", "a:1,,b:2", "[::1]"]
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "topics check", "topics create", "place FILE", "dlq list", "dlq show stock.dlq.v1/3/1",
+        "dlq replay stock.dlq.v1/3/1 --yes", "drain", "audit",
+    ],
+)  # fmt: skip
+def test_brokers_that_can_not_be_read_are_one_sentence(
+    tmp_path: Path, command: str, address: str
+) -> None:
+    file = tmp_path / "orders.jsonl"
+    file.write_text(ORDER)
+    env = {"KAFKA_BOOTSTRAP_SERVERS": address, "DATABASE_URL": "postgresql://o@127.0.0.1:1/shop"}
+    result = CliRunner().invoke(app, command.replace("FILE", str(file)).split(), env=env)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "orderctl: KAFKA_BOOTSTRAP_SERVERS can't be read as addresses; write host:port, and a"
+        " comma between two of them\n"
+    )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1,localhost:1", "no-one.invalid:9092"])
+def test_brokers_that_can_be_read_are_asked(address: str) -> None:
+    result = CliRunner().invoke(app, ["topics", "check", "--bootstrap-servers", address])
+    assert result.exit_code == 1
+    assert f"no Kafka broker answers at {address}" in result.stderr
+
+
 def test_topics_without_a_broker(nobody: str) -> None:
     code, _, error = orderctl("topics", "check", "--bootstrap-servers", nobody)
     assert (code, error.count("\n")) == (1, 1)

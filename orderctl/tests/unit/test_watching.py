@@ -50,6 +50,9 @@ class Services:
             raise httpx.ConnectError("refused", request=request)
         return httpx.Response(200, text=ORCHESTRATOR.format(confirmed=self.confirmed))
 
+    def answer_without_two(self, request: httpx.Request) -> httpx.Response:
+        return _gone(request) if request.url.host == "two" else self.answer(request)
+
 
 def test_instances_add_up_and_who_is_away_is_told() -> None:
     sight = Watcher(INSTANCES, httpx.MockTransport(Services().answer)).look()
@@ -75,6 +78,48 @@ def test_throughput_is_what_came_between_two_looks() -> None:
     assert restarted.rates(after) is None, "its counters began anew"
     one_less = Watcher({"STOCK_0": "http://stock"} | INSTANCES, httpx.MockTransport(_gone)).look()
     assert one_less.rates(after) is None
+
+
+def test_an_instance_that_came_back_gives_no_rate() -> None:
+    services = Services()
+    one_is_gone = Watcher(INSTANCES, httpx.MockTransport(services.answer_without_two)).look()
+    assert one_is_gone.away == ["ORDER_ORCHESTRATOR_1", "STOCK_0"]
+    both = Watcher(INSTANCES, httpx.MockTransport(services.answer)).look()
+    both.at_s = one_is_gone.at_s + 2
+    assert both.rates(one_is_gone) is None, "what it counted before is no outcome of these 2 s"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(503, text="# an empty page"), httpx.Response(200, text="<html>{")],
+    ids=["unavailable", "no metrics"],
+)
+def test_what_answers_with_something_else_is_away(answer: httpx.Response) -> None:
+    sight = Watcher({"STOCK_0": "http://stock"}, httpx.MockTransport(lambda _: answer)).look()
+    assert sight.away == ["STOCK_0"]
+
+
+def test_without_an_orchestrator_nothing_is_known_of_orders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def only_stock(request: httpx.Request) -> httpx.Response:
+        if request.url.host != "stock":
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, text="# TYPE outbox_pending gauge\noutbox_pending 0\n")
+
+    monkeypatch.setattr(
+        "orderctl.watch_command.Watcher",
+        lambda instances: Watcher(instances, httpx.MockTransport(only_stock)),
+    )
+    monkeypatch.setattr("orderctl.watch_command.time.sleep", lambda _: None)
+    env = {f"ADMIN_URL_{name}": url for name, url in INSTANCES.items()}
+    result = CliRunner().invoke(app, ["watch", "--times", "2"], env=env)
+    assert result.exit_code == 0
+    for line in result.stdout.splitlines():
+        assert "under way: not known; a second: not known; stuck: not known; " in line
+        assert "unpublished: none that is known of; lag: none that is known of; away: " in line
+    found = json.loads(CliRunner().invoke(app, ["watch", "--times", "1", "--json"], env=env).stdout)
+    assert (found["underWay"], found["stuck"], found["endedPerSecond"]) == (None, None, None)
 
 
 def _gone(request: httpx.Request) -> httpx.Response:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from shared import services
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -31,12 +33,7 @@ class Step:
 
 OPERATOR_ROLE = "operator"
 
-SERVICES = (
-    Service("stock", "stock.main", "stock"),
-    Service("coupon", "coupon.main", "coupon"),
-    Service("payment", "payment.main", "payment"),
-    Service("order-orchestrator", "order_orchestrator.main", "orders"),
-)
+SERVICES = tuple(Service(one.name, f"{one.package}.main", one.schema) for one in services.SERVICES)
 
 AUDIT = Service("audit", "orderctl.main", OPERATOR_ROLE, arguments=("audit", "--every", "60s"))
 """Looks at the invariants all the time, for who asks for it (`up --audit`)."""

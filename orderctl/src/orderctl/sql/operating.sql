@@ -6,7 +6,7 @@ SELECT state, definition_version, stuck_since IS NOT NULL AS stuck,
        stuck_since IS NULL AND (waiting OR pending_since IS NOT NULL) AS moving,
        count(*) AS sagas, min(accepted_at) AS oldest
 FROM orders.saga
-WHERE timer_at IS NOT NULL OR pending_since IS NOT NULL OR stuck_since IS NOT NULL
+WHERE waiting OR timer_at IS NOT NULL OR pending_since IS NOT NULL OR stuck_since IS NOT NULL
 GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4;
 

@@ -8,7 +8,7 @@ from order_orchestrator.chunk import COMMAND_TOPICS
 from order_orchestrator.domain import public_status
 from order_orchestrator.moves import outstanding
 from order_orchestrator.requests import settleable
-from order_orchestrator.saga import STEPS, owed
+from order_orchestrator.saga import STEPS, in_doubt, owed
 from order_orchestrator.telling import Line, messages_written
 from shared.contracts.base import format_time, message_id
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from order_orchestrator.domain import Saga
+    from order_orchestrator.domain import Owed, Saga
 
 
 def saga_document(saga: Saga) -> dict[str, Any]:
     """A saga as operators read it."""
-    open_ends = owed(saga)
     details = saga.ending.details if saga.ending else ()
     return {
         "orderId": saga.order.order_id,
@@ -33,13 +32,7 @@ def saga_document(saga: Saga) -> dict[str, Any]:
         "definitionVersion": saga.definition_version,
         "steps": {step.name: status for step, status in zip(STEPS, saga.steps, strict=True)},
         "stuck": saga.stuck and {"since": time_text(saga.stuck.since), "why": saga.stuck.why},
-        "owed": {
-            "units": [line.model_dump(by_alias=True) for line in open_ends.units],
-            "money": open_ends.money,
-            "currency": open_ends.currency,
-            "couponId": open_ends.coupon_id,
-            "steps": list(open_ends.steps),
-        },
+        "owed": _open_ends(owed(saga)) | {"inDoubt": _open_ends(in_doubt(saga))},
         "waitsFor": [
             {
                 "commandId": message_id(command),
@@ -60,6 +53,16 @@ def saga_document(saga: Saga) -> dict[str, Any]:
         "payBy": time_text(saga.pay_by),
         "timerAt": time_text(saga.timer_at),
         "traceparent": saga.order.traceparent,
+    }
+
+
+def _open_ends(found: Owed) -> dict[str, Any]:
+    return {
+        "units": [line.model_dump(by_alias=True) for line in found.units],
+        "money": found.money,
+        "currency": found.currency,
+        "couponId": found.coupon_id,
+        "steps": list(found.steps),
     }
 
 

@@ -270,19 +270,31 @@ def owed(saga: Saga) -> Owed:
 
     A step in doubt counts as done. What an operator settled is owed no more.
     """
-    steps, order = saga.steps, saga.order
     confirmed = saga.state in (SagaState.COMPLETING, SagaState.CONFIRMED)
-    open_places = [
+    held = {
         place
-        for place, status in enumerate(steps)
-        if status is StepStatus.SENT
-        or status in UNDO_OWED
-        or (status is StepStatus.DONE and place < PIVOT and not confirmed)
-    ]
+        for place, status in enumerate(saga.steps)
+        if status is StepStatus.DONE and place < PIVOT and not confirmed
+    }
+    return _open_at(saga, held | _unanswered(saga))
+
+
+def in_doubt(saga: Saga) -> Owed:
+    """The part of `owed` of which nobody knows whether it happened: its `do` or `undo` is out."""
+    return _open_at(saga, _unanswered(saga))
+
+
+def _unanswered(saga: Saga) -> set[int]:
+    out = UNDO_OWED | {StepStatus.SENT}
+    return {place for place, status in enumerate(saga.steps) if status in out}
+
+
+def _open_at(saga: Saga, places: set[int]) -> Owed:
+    order = saga.order
     return Owed(
-        units=order.lines if {RESERVE, COMMIT} & set(open_places) else (),
-        money=priced(saga).total if CHARGE in open_places else 0,
+        units=order.lines if {RESERVE, COMMIT} & places else (),
+        money=priced(saga).total if CHARGE in places else 0,
         currency=order.currency,
-        coupon_id=order.coupon_id if {HOLD, USE} & set(open_places) else None,
-        steps=tuple(STEPS[place].name for place in open_places),
+        coupon_id=order.coupon_id if {HOLD, USE} & places else None,
+        steps=tuple(STEPS[place].name for place in sorted(places)),
     )

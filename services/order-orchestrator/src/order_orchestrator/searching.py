@@ -18,6 +18,7 @@ from order_orchestrator.documents import time_text
 from order_orchestrator.domain import ENDED, SagaState
 from order_orchestrator.store import queries
 from shared.admin import in_time, json_problem
+from shared.contracts.base import Timestamp
 from shared.database import Queries
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ class Search(BaseModel):
     states: tuple[SagaState, ...] | None = None
     user: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")] | None = None
     reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
-    """Part of why it is stuck, or of its outcome's reason."""
+    """Part of why it is stuck; where it is not stuck, of its outcome's reason."""
     older_than_s: Annotated[float, Field(ge=0, le=3_153_600_000)] = 0.0
+    stuck_before: Timestamp | None = None
+    """Where stuck orders are looked for: those that are since this millisecond or longer."""
     newest_first: bool = True
     limit: Annotated[int, Field(ge=1, le=1_000)] = 50
     cursor: Annotated[str, Field(pattern=r"^-?[0-9]{1,18}:[A-Za-z0-9._-]{0,64}$")] | None = None
@@ -117,8 +120,9 @@ class SearchApi:
         self, connection: Connection, search: Search, before: datetime
     ) -> dict[str, Any]:
         rows = await searches.group_stuck.rows(
-            connection, groups=GROUPS_AT_MOST + 1, accepted_before=before, **_filters(search)
-        )
+            connection, groups=GROUPS_AT_MOST + 1, accepted_before=before,
+            stuck_before=search.stuck_before, **_filters(search),
+        )  # fmt: skip
         groups = [
             {
                 "state": row["state"],
@@ -143,14 +147,18 @@ class SearchApi:
         if search.newest_first:
             direction = -1
             after = search.after() or (datetime.max.replace(tzinfo=UTC), "")
-        query = searches.search_stuck if search.scope == "stuck" else searches.search_under_way
+        query, where = searches.search_under_way, _filters(search)
+        if search.scope == "stuck":
+            query = searches.search_stuck
+            where["stuck_before"] = search.stuck_before
         rows = await query.rows(
             connection, direction=direction, after_at=after[0], after_id=after[1],
-            accepted_before=before, orders=search.limit, **_filters(search),
+            accepted_before=before, orders=search.limit, **where,
         )  # fmt: skip
         counts = await searches.count_under_way.rows(
-            connection, groups=GROUPS_AT_MOST, accepted_before=before, **_filters(search)
-        )
+            connection, groups=GROUPS_AT_MOST, accepted_before=before,
+            **{"stuck_before": None} | where,
+        )  # fmt: skip
         return {
             "orders": [_order(row) for row in rows],
             "next": _cursor(rows[-1]) if len(rows) == search.limit else None,

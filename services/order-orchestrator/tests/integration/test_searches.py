@@ -115,6 +115,41 @@ async def test_what_is_under_way_and_what_is_stuck(admin: httpx.AsyncClient) -> 
         assert await find(older_than_s=7_350) == LATE[2:4]
 
 
+async def test_what_got_stuck_later_is_left_out(admin: httpx.AsyncClient) -> None:
+    page = (await admin.get("/search", params={"scope": "stuck", "newest_first": False})).json()
+    second = page["orders"][1]["since"]
+    for limit in (1, 1_000):
+        older = partial(found, admin, scope="stuck", stuck_before=second, limit=limit)
+        assert await older(newest_first=False) == ["late-4", "late-3"]
+    asked = {"scope": "stuck", "stuck_before": second, "limit": 1}
+    counts = (await admin.get("/search", params=asked)).json()["counts"]
+    assert sum(one["orders"] for one in counts) == 2
+    answer = (await admin.get("/search/stuck-groups", params={"stuck_before": second})).json()
+    assert [(group["example"], group["orders"]) for group in answer["groups"]] == [
+        ("late-4", 1), ("late-3", 1),
+    ]  # fmt: skip
+    for wrong in ("yesterday", "2026-11-27T16:00:00", "0001-01-01T00:00:00+14:00"):
+        assert (await admin.get("/search", params={"stuck_before": wrong})).status_code == 400
+
+
+async def test_stuck_orders_are_found_by_why_they_are_and_not_by_their_ending(
+    admin: httpx.AsyncClient, database: Database
+) -> None:
+    async with database.connection("orders") as connection:
+        await connection.execute(
+            """UPDATE saga SET progress = '{"ending": {"reason": "out_of_stock"}}'
+            WHERE order_id IN ('late-1', 'late-5')"""
+        )
+    assert await found(admin, scope="stuck", reason="stock") == []
+    assert (await admin.get("/search/stuck-groups", params={"reason": "stock"})).json() == {
+        "groups": [], "more": False,
+    }  # fmt: skip
+    asked = {"scope": "stuck", "reason": "stock"}
+    assert (await admin.get("/search", params=asked)).json()["counts"] == []
+    assert await found(admin, scope="under_way", reason="stock") == ["late-5"]
+    assert await found(admin, reason="stock", limit=1_000) == [*PAST[2::3], "late-5"]
+
+
 async def test_counts_are_of_all_that_match(admin: httpx.AsyncClient) -> None:
     page = (await admin.get("/search", params={"scope": "under_way", "limit": 1})).json()
     assert {(one["state"], one["why"]): one["orders"] for one in page["counts"]} == {

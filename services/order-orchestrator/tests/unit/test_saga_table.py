@@ -14,7 +14,7 @@ from order_orchestrator.domain import (
     public_status,
 )
 from order_orchestrator.outcomes import COUPON_REASONS, PAYMENT_REASONS, STOCK_REASONS
-from order_orchestrator.saga import COMMANDS, COMMIT, PIVOT, STEPS, USE, Reply, owed
+from order_orchestrator.saga import COMMANDS, COMMIT, PIVOT, STEPS, USE, Reply, in_doubt, owed
 from shared.contracts.base import message_id
 from shared.contracts.coupon import CouponRefusal
 from shared.contracts.order_parts import OrderStatus, OutcomeReason
@@ -97,8 +97,12 @@ def test_owed_says_what_would_stay_open(lead):
     charging = lead().run_to("charge")
     assert owed(charging.saga).steps == ("reserve", "hold", "charge")
     assert (owed(charging.saga).money, owed(charging.saga).coupon_id) == (2_700, "WELCOME10")
+    doubted = in_doubt(charging.saga)
+    assert doubted.steps == ("charge",), "the others are known to be held"
+    assert (doubted.units, doubted.money, doubted.coupon_id) == ((), 2_700, None)
     charging.feed(charging.done("charge"))
     completing = owed(charging.saga)
+    assert in_doubt(charging.saga) == completing, "what is to be completed is out as well"
     assert (completing.steps, completing.money) == (("use", "commit"), 0)
     assert [(line.product_id, line.quantity) for line in completing.units] == [
         ("P001", 2),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.audit.report import VIOLATIONS_LISTED, Check, Moment
 from shared.contracts.base import fingerprint, message_id
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import GROUPS, RETENTION_MS, TOPICS, dead_letter_topic, service_of
 from shared.kafka.reading import read_to_end, standings
+from shared.services import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
     from shared.kafka.reading import Standing
 
-MESSAGES_PER_LOOKUP = 5_000
+__all__ = ["SCHEMAS", "Identity", "Position", "check_consumed"]
 
-SCHEMAS: Final[Mapping[str, str]] = {"order-orchestrator": "orders"}
-"""Service -> schema, where they differ in name."""
+MESSAGES_PER_LOOKUP = 5_000
 
 _IN_INBOX = """
 SELECT message_type, message_id, fingerprint
@@ -66,10 +66,9 @@ async def check_consumed(
 ) -> Check:
     """Invariant 8: what the group has passed over is in its inbox or in its dead letters."""
     started_at = time.monotonic()
-    service = service_of(group)
     async with database.transaction(readonly=True):
         await database.execute(
-            "SELECT set_config('search_path', $1, true)", f'"{SCHEMAS.get(service, service)}"'
+            "SELECT set_config('search_path', $1, true)", f'"{SCHEMAS[service_of(group)]}"'
         )
         ledger = _Ledger(database)
         async for position, record in _records(connection, [dead_letter_topic(group)]):

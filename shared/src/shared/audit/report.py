@@ -45,8 +45,6 @@ class Check:
     looked_at: int | None = None
     """How many messages, partitions or orders were looked at, where that is known."""
     took_s: float = 0.0
-    nothing: str = ""
-    """Why there is nothing to look at; that proves nothing, and is no violation either."""
 
     @property
     def ok(self) -> bool:
@@ -141,8 +139,6 @@ class Report:
 def _verdict(check: Check) -> str:
     if check.error:
         return "NOT CHECKED"
-    if check.nothing:
-        return "nothing there"
     count = len(check.violations)
     return f"{count}{'+' if check.more else ''} VIOLATED" if count else "holds"
 

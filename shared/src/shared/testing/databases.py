@@ -19,18 +19,14 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 
 from shared.database import migrations
+from shared.services import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     Postgres = asyncpg.Connection[asyncpg.Record]
 
-PACKAGES: Final[Mapping[str, str]] = {
-    "stock": "stock",
-    "coupon": "coupon",
-    "payment": "payment",
-    "orders": "order_orchestrator",
-}
+PACKAGES: Final[Mapping[str, str]] = {one.schema: one.package for one in SERVICES}
 """Schema -> the package that brings its migrations."""
 
 TEMPLATE_PREFIX = "template_shop_"

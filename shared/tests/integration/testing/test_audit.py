@@ -191,10 +191,9 @@ async def test_sources_without_a_schema_look_at_several(
     assert report.violations[0].violations == ({"message_id": "o-1"},)
 
 
-async def test_a_source_is_read_in_one_snapshot(
-    database: Database, throwaway: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Money that moves while the audit goes from query to query must not look lost."""
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Between two queries of an audit."""
     from shared.audit import invariants
 
     gate = Gate("between two queries")
@@ -206,12 +205,29 @@ async def test_a_source_is_read_in_one_snapshot(
         return found
 
     monkeypatch.setattr(invariants, "_check", slow)
+    return gate
+
+
+async def test_during_traffic_no_snapshot_outlasts_its_query(
+    database: Database, throwaway: Source, gate: Gate
+) -> None:
+    """A snapshot as long as the audit would hold back the vacuum of hot rows for so long."""
+    running = asyncio.create_task(audit(database.operator_dsn, [throwaway], only_always=True))
+    await gate.reached()
+    await execute(database, PLANTS["outbox_rows_say_something"])
+    gate.open()
+    assert found_in(await running) == {"outbox_rows_say_something"}, "a later query sees later rows"
+
+
+async def test_a_source_is_read_in_one_snapshot(
+    database: Database, throwaway: Source, gate: Gate
+) -> None:
+    """Money that moves while the audit goes from query to query must not look lost."""
     running = asyncio.create_task(audit(database.operator_dsn, [throwaway]))
     await gate.reached()
     await execute(database, "UPDATE stock.wallet SET is_open = true, balance = -1")
     gate.open()
     (await running).require()
-    monkeypatch.undo()
 
 
 NARROWED = """

@@ -9,6 +9,7 @@ from shared.contracts.reading import MAX_BYTES
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.contracts.schemas import all_messages
 from shared.contracts.topics import GROUPS, OUTSIDE, TOPICS, Topic, dead_letter_topic, service_of
+from shared.services import SCHEMAS
 
 SERVICES = {"stock", "coupon", "payment", "order-orchestrator"}
 LIVE = [topic for topic in TOPICS.values() if topic.kind != "dead_letters"]
@@ -100,7 +101,7 @@ def test_every_group_has_dead_letters_and_a_service() -> None:
         topic = TOPICS[dead_letter_topic(group)]
         assert topic.kind == "dead_letters"
         assert topic.writer == service_of(group)
-    assert {service_of(group) for group in GROUPS} == SERVICES
+    assert {service_of(group) for group in GROUPS} == SERVICES == set(SCHEMAS)
 
 
 def test_dead_letters_of_sagas_reach_the_orchestrator() -> None:

@@ -120,12 +120,6 @@ def test_long_values_are_cut_off() -> None:
     assert check["violations"][0]["n"] == 1
 
 
-def test_nothing_to_look_at_is_no_violation_and_says_so() -> None:
-    nothing = Check("a", "redis", 9, Moment.AT_REST, "c", nothing="nobody keeps any")
-    assert Report((HOLDS, nothing)).ok
-    assert "nothing there" in Report((HOLDS, nothing)).table()
-
-
 def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(InvariantFileError, match="brings no"):
         load("shared", "sql/nothing.sql")

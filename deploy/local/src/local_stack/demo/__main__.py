@@ -29,7 +29,8 @@ from local_stack.layout import SERVICES, STEPS
 from local_stack.seed import seed
 from local_stack.stack import Stack
 from local_stack.streams import connection_to, delete_topics, listener, prefix_of_its_own, producer
-from orderctl.auditing import audit_everything, wait_until_at_rest
+from orderctl.auditing import audit_everything
+from orderctl.draining import wait_until_at_rest
 from orderctl.errors import OperatorError
 from orderctl.order_files import COMMANDS, Line, read_lines
 from shared.kafka.connection import KafkaConnection
@@ -135,12 +136,12 @@ async def _show(
     clock.lap("seed")
     await _place(console, connection, files)
     clock.lap("orders")
-    moving = await wait_until_at_rest(dsn, connection, within_s=REST_WITHIN_S)
-    if moving:
+    found = await wait_until_at_rest(dsn, connection, within_s=REST_WITHIN_S)
+    if moving := found.at_work:
         console.print(f"after {REST_WITHIN_S:.0f} s the system is still at work: {moving}")
     results = await read_results(connection)
     on_trial = environment.get(IDEMPOTENCE_VARIABLE) == "off"
-    report = await audit_everything(dsn, None if on_trial else connection)
+    report = await audit_everything(dsn, None if on_trial else connection, environment["REDIS_URL"])
     clock.lap("rest and audit")
     console.print()
     well = print_report(console, results, files.expectations, report)

@@ -1,7 +1,8 @@
 -- What operators look for. Orders that are stuck or under way have partial indexes of their own,
 -- and are few beside those that have ended: all of them are looked at. Orders that have ended are
 -- walked by age, a bounded number at a time, since an index on user or reason would cost every
--- order more than all searches together. Parameters that are NULL filter nothing.
+-- order more than all searches together. Parameters that are NULL filter nothing. A reason is what
+-- an order's line shows: why it is stuck, and where it isn't, that of its ending.
 
 -- name: limit_search
 -- For the statements of this transaction, in milliseconds.
@@ -18,7 +19,7 @@ FROM (SELECT * FROM saga
 WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:user_id::text IS NULL OR user_id = :user_id::text)
   AND (:reason::text IS NULL
-       OR strpos(lower(concat_ws(' ', stuck_why, progress #>> '{ending,reason}')),
+       OR strpos(lower(coalesce(stuck_why, progress #>> '{ending,reason}')),
                  lower(:reason::text)) > 0)
 ORDER BY accepted_at DESC, order_id DESC
 LIMIT :orders::integer;
@@ -42,7 +43,7 @@ FROM (SELECT * FROM saga
 WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:user_id::text IS NULL OR user_id = :user_id::text)
   AND (:reason::text IS NULL
-       OR strpos(lower(concat_ws(' ', stuck_why, progress #>> '{ending,reason}')),
+       OR strpos(lower(coalesce(stuck_why, progress #>> '{ending,reason}')),
                  lower(:reason::text)) > 0)
 ORDER BY accepted_at, order_id
 LIMIT :orders::integer;
@@ -69,14 +70,14 @@ WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:user_id::text IS NULL OR user_id = :user_id::text)
   AND accepted_at <= :accepted_before::timestamptz
   AND (:reason::text IS NULL
-       OR strpos(lower(concat_ws(' ', stuck_why, reason)), lower(:reason::text)) > 0)
+       OR strpos(lower(coalesce(stuck_why, reason)), lower(:reason::text)) > 0)
   AND (place, order_id)
       > (extract(epoch FROM :after_at::timestamptz) * :direction::integer, :after_id::text)
 ORDER BY place, order_id
 LIMIT :orders::integer;
 
 -- name: search_stuck
--- Those that wait for an operator, by how long they do.
+-- Those that wait for an operator, by how long they do. Moments are told in whole milliseconds.
 SELECT * FROM (
     SELECT order_id, user_id, state, accepted_at, told_at, stuck_since, stuck_why,
            progress #>> '{ending,reason}' AS reason, stuck_since AS moment,
@@ -87,8 +88,9 @@ SELECT * FROM (
 WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:user_id::text IS NULL OR user_id = :user_id::text)
   AND accepted_at <= :accepted_before::timestamptz
-  AND (:reason::text IS NULL
-       OR strpos(lower(concat_ws(' ', stuck_why, reason)), lower(:reason::text)) > 0)
+  AND (:reason::text IS NULL OR strpos(lower(stuck_why), lower(:reason::text)) > 0)
+  AND (:stuck_before::timestamptz IS NULL
+       OR stuck_since < :stuck_before::timestamptz + interval '1 millisecond')
   AND (place, order_id)
       > (extract(epoch FROM :after_at::timestamptz) * :direction::integer, :after_id::text)
 ORDER BY place, order_id
@@ -103,8 +105,10 @@ WHERE (timer_at IS NOT NULL OR pending_since IS NOT NULL OR stuck_since IS NOT N
   AND (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:user_id::text IS NULL OR user_id = :user_id::text)
   AND accepted_at <= :accepted_before::timestamptz
+  AND (:stuck_before::timestamptz IS NULL
+       OR stuck_since < :stuck_before::timestamptz + interval '1 millisecond')
   AND (:reason::text IS NULL
-       OR strpos(lower(concat_ws(' ', stuck_why, progress #>> '{ending,reason}')),
+       OR strpos(lower(coalesce(stuck_why, progress #>> '{ending,reason}')),
                  lower(:reason::text)) > 0)
 GROUP BY 1, 2, 3
 ORDER BY orders DESC, state, why
@@ -125,9 +129,9 @@ WHERE stuck_since IS NOT NULL
   AND (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:user_id::text IS NULL OR user_id = :user_id::text)
   AND accepted_at <= :accepted_before::timestamptz
-  AND (:reason::text IS NULL
-       OR strpos(lower(concat_ws(' ', stuck_why, progress #>> '{ending,reason}')),
-                 lower(:reason::text)) > 0)
+  AND (:stuck_before::timestamptz IS NULL
+       OR stuck_since < :stuck_before::timestamptz + interval '1 millisecond')
+  AND (:reason::text IS NULL OR strpos(lower(stuck_why), lower(:reason::text)) > 0)
 GROUP BY state, stuck_why, steps
 ORDER BY orders DESC, state, why
 LIMIT :groups::integer;
