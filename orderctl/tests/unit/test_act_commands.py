@@ -135,6 +135,7 @@ def test_ctrl_c_ends_it_between_two_orders_and_says_how_many_are_done(
         return admin(request)
 
     asked = serve(interrupting)
+    before = signal.getsignal(signal.SIGINT)
     orders = [f"o-{number}" for number in range(1, 8)]
     code, said, noted = invoke("retry", *orders, "--note", "why", "--json")
     assert code == 130
@@ -145,7 +146,7 @@ def test_ctrl_c_ends_it_between_two_orders_and_says_how_many_are_done(
     assert noted == (
         "orderctl: interrupted: 4 of 7 orders are done, 0 tried in vain, 3 were not tried\n"
     )
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_while_one_order_is_asked_for_tells_what_became_of_it(

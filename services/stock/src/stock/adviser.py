@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.telemetry.logs import get_logger
 from stock.advice import WINDOW_S, advise
 from stock.metrics import SWITCHES
@@ -12,10 +14,9 @@ from stock.store import Store
 from stock.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from shared.contracts.stock import StockStrategy
-    from shared.database import Connection, Write
+    from shared.database import Connection, Pool, Write
     from shared.lease import Lease
     from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
@@ -30,8 +31,9 @@ KEPT_S: Final = 600
 class Adviser:
     """One pass after the other; only the holder of the lease acts."""
 
-    def __init__(self, work: Work, lease: Lease) -> None:
+    def __init__(self, pool: Pool, work: Work, lease: Lease) -> None:
         """`lease` lasts several passes."""
+        self._pool = pool
         self._work = work
         self._lease = lease
         self._switched_at_s: dict[str, float] = {}
@@ -41,30 +43,38 @@ class Adviser:
         """Switch what is to be switched; returns how many products."""
         if await self._lease.take() is None:
             return 0
-        switched = await self._work.run(self._switch)
-        for product_id, strategy in switched.items():
-            self._switched_at_s[product_id] = time.monotonic()
-            SWITCHES.labels(strategy.value).inc()
-            _log.info("strategy_switched", product=product_id, to=strategy.value)
+        since_s = time.monotonic() - WINDOW_S
+        self._switched_at_s = {
+            product_id: at_s for product_id, at_s in self._switched_at_s.items() if at_s > since_s
+        }
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            store = Store(connection)
+            await store.forget_contention(KEPT_S)
+            measured = await store.contention(WINDOW_S)
+            chosen = self._chosen(measured, await store.auto_products(measured))
+        if not chosen:
+            return 0
+        switched = await self._work.run(partial(self._switch, measured))
+        for product in switched:
+            self._switched_at_s[product.product_id] = time.monotonic()
+            SWITCHES.labels(product.active.value).inc()
+            _log.info("strategy_switched", product=product.product_id, to=product.active.value)
         return len(switched)
 
     async def _switch(
-        self, connection: Connection
-    ) -> tuple[Mapping[str, StockStrategy], list[Outgoing | Write | Committed]]:
+        self, measured: Mapping[str, Tally], connection: Connection
+    ) -> tuple[list[Product], list[Outgoing | Write | Committed]]:
+        """Decide once more on the locked rows."""
         store = Store(connection)
-        await store.forget_contention(KEPT_S)
-        since = time.monotonic() - WINDOW_S
-        self._switched_at_s = {
-            product_id: at_s for product_id, at_s in self._switched_at_s.items() if at_s > since
-        }
-        measured = await store.contention(WINDOW_S)
-        changed: list[Product] = []
-        for product in await store.auto_products(measured):
+        changed = self._chosen(measured, await store.lock_auto_products(measured))
+        return changed, [store.update_products(changed)] if changed else []
+
+    def _chosen(self, measured: Mapping[str, Tally], products: Iterable[Product]) -> list[Product]:
+        """Those that are to work by another strategy, with it."""
+        changed = []
+        for product in products:
             told = measured.get(product.product_id, Tally())
             strategy = advise(told, product.active).strategy
             if strategy is not product.active and product.product_id not in self._switched_at_s:
                 changed.append(product.working_by(strategy))
-        writes: list[Outgoing | Write | Committed] = []
-        if changed:
-            writes.append(store.update_products(changed))
-        return {one.product_id: one.active for one in changed}, writes
+        return changed

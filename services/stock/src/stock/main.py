@@ -42,6 +42,7 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("counters", reconciler.run_once, settings.counters_interval_s))
     service.add_loop(Loop("returns", admitter.return_once, 0.0))
     adviser = Adviser(
+        service.pool,
         service.work,
         Lease(service.pool, ADVISER, settings.instance_id, lease_s=3 * settings.advice_interval_s),
     )

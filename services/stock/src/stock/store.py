@@ -84,8 +84,13 @@ class Store:
 
     async def auto_products(self, contended: Collection[str]) -> list[Product]:
         """Of the products that choose for themselves those that are contended, and those that may
-        go back by now, locked in key order."""
+        go back by now."""
         rows = await queries.auto_products.rows(self._connection, contended=list(contended))
+        return [_product(row) for row in rows]
+
+    async def lock_auto_products(self, contended: Collection[str]) -> list[Product]:
+        """The same, locked in key order."""
+        rows = await queries.lock_auto_products.rows(self._connection, contended=list(contended))
         return [_product(row) for row in rows]
 
     def insert_reservations(self, reservations: Sequence[Reservation]) -> Write:

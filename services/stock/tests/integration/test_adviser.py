@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("checked")
 def adviser(pool: Pool, number: int = 0) -> Adviser:
     owner = f"stock-{number}"
     work = Work(pool, cast("Relay", RecordingRelay(owner)), lease_s=30.0)
-    return Adviser(work, Lease(pool, LEASE, owner, lease_s=30.0))
+    return Adviser(pool, work, Lease(pool, LEASE, owner, lease_s=30.0))
 
 
 async def measured(pool: Pool) -> dict[str, Tally]:

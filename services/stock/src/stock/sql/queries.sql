@@ -130,8 +130,14 @@ GROUP BY product_id;
 DELETE FROM product_contention WHERE at < now() - :keep_s::float8 * interval '1 second';
 
 -- name: auto_products
--- Of the products that choose for themselves these, and those that may go back by now, locked in
--- key order.
+-- Of the products that choose for themselves these, and those that may go back by now.
+SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
+       available, reserved, sold, received, version, active, epoch, generation
+FROM product
+WHERE strategy = 'auto' AND (product_id = ANY (:contended::text[]) OR active <> 'optimistic');
+
+-- name: lock_auto_products
+-- The same, locked in key order.
 SELECT product_id, name, price, currency, strategy, when_redis_down, max_per_order,
        available, reserved, sold, received, version, active, epoch, generation
 FROM product

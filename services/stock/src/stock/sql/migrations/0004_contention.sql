@@ -10,3 +10,5 @@ CREATE TABLE product_contention (
     PRIMARY KEY (product_id, at)
 );
 CREATE INDEX product_contention_at ON product_contention (at);
+-- The products that choose for themselves are few, and looked at every few seconds.
+CREATE INDEX product_auto ON product (product_id) WHERE strategy = 'auto';
