@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,9 @@ class Shell:
     def __init__(self, state: Path) -> None:
         self.state = state
         tools = [str(binaries())] if shutil.which("psql") is None else []
-        tools += [str(TOOLS)] if shutil.which("kcat") is None else []
+        # it needs the libraries of the interpreter that runs this
+        beside = [str(TOOLS), str(Path(sys.executable).parent)]
+        tools += beside if shutil.which("kcat") is None else []
         kept = {
             name: value
             for name, value in os.environ.items()

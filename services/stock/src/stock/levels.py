@@ -38,6 +38,9 @@ TOPIC: Final = "stock.levels.v1"
 LEVELS_AT_ONCE: Final = 5_000
 """Sent by one pass, and compared by one."""
 
+LONGEST_CHUNK_S: Final = 30.0
+"""What a transaction moves that is open for longer is left to the comparison."""
+
 queries: Final = Queries("stock", "sql/levels.sql")
 
 
@@ -105,7 +108,9 @@ class LevelFeed:
 
     async def _find_moved(self, connection: Connection) -> None:
         """Without a time to begin at, the comparison that begins with it finds what was before."""
-        open_since: datetime = await queries.movements_open_since.value(connection)
+        open_since: datetime = await queries.movements_open_since.value(
+            connection, longest_s=LONGEST_CHUNK_S
+        )
         if self._since is not None:
             self._wait(await queries.moved_since.rows(connection, since=self._since))
         # the clock may have stepped back: no time but the last counts

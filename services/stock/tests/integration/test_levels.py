@@ -100,6 +100,21 @@ async def test_a_transaction_that_commits_long_after_it_began_is_found(
     assert recorder.take() == {"P001": (2, 15)}
 
 
+async def test_a_transaction_that_somebody_forgot_does_not_make_passes_read_all_since(
+    database: Database,
+) -> None:
+    async with (
+        database.connection("stock") as looks,
+        database.connection("stock") as forgotten,
+        forgotten.transaction(),
+    ):
+        began_at = await forgotten.fetchval("SELECT now()")
+        open_since = levels.queries.movements_open_since
+        assert await open_since.value(looks, longest_s=30.0) < began_at
+        await forgotten.execute("SELECT pg_sleep(0.5)")
+        assert await open_since.value(looks, longest_s=0.1) > began_at
+
+
 async def test_the_comparison_goes_through_all_in_pages(
     pool: Pool, stock: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ class FakePool:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def fetchval(self, sql: str) -> datetime:
+    async def fetchval(self, sql: str, _: float) -> datetime:
         assert sql == queries.movements_open_since.sql
         self.open_since += timedelta(seconds=1)
         return self.open_since

@@ -2,7 +2,11 @@
 -- No movement that commits from now on is older: when the oldest transaction that may still write
 -- one began. It is asked before the movements are read, so that one which commits between the two
 -- is found by either. The margin covers a transaction that has its time and doesn't show it yet.
-SELECT coalesce(min(xact_start), clock_timestamp()) - interval '250 milliseconds'
+-- One that is open for longer than any chunk is somebody's by hand: it must not make every pass
+-- read all that moved since.
+SELECT greatest(coalesce(min(xact_start), clock_timestamp()),
+                clock_timestamp() - :longest_s::float8 * interval '1 second')
+       - interval '250 milliseconds'
 FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid();
 
