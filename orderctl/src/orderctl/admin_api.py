@@ -108,6 +108,11 @@ class StockApi(AdminPort):
         found: Document = self.ask("GET", f"/products/{quote(product_id, safe='')}")
         return found
 
+    def advice(self) -> Document:
+        """Which strategy contended products should have, the most contended first."""
+        found: Document = self.ask("GET", "/advice")
+        return found
+
     def levels(self, **asked: str) -> Document:
         """A page of levels, with the product behind which the next one begins."""
         found: Document = self.ask("GET", "/levels", params=asked)

@@ -71,6 +71,10 @@ STOCK: Final = {
         "orderctl.stock_commands:list_products",
         "List the products and their units, in the order of their ids.",
     ),
+    "advise": (
+        "orderctl.stock_commands:advise",
+        "Say which strategy contended products should have, and why.",
+    ),
     "receive": (
         "orderctl.stock_commands:receive",
         "Add units that have come in: they can be sold at once.",

@@ -14,7 +14,7 @@ from orderctl.asking import asked
 from orderctl.options import AsJson, Bootstrap, Operator, Prefix
 from orderctl.running import USAGE, fail, note, operator_of, run
 from orderctl.stock_asking import ask_stock
-from orderctl.stock_text import print_levels, print_product
+from orderctl.stock_text import print_advice, print_levels, print_product
 from orderctl.terminal import visible
 from shared.contracts.base import MAX_NOTE_CHARS, MAX_UNITS
 from shared.contracts.ids import is_id
@@ -92,6 +92,14 @@ def list_products(
     if after:
         asking["after"] = _checked_product(after)
     print_levels(asked(lambda: StockApi(url).levels(**asking)), low=low, as_json=as_json)
+
+
+def advise(url: Url, as_json: AsJson = False) -> None:
+    """Say which strategy contended products should have, and why.
+
+    Example: orderctl stock advise
+    """
+    print_advice(asked(StockApi(url).advice), as_json=as_json)
 
 
 def receive(

@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING, Final
 
 import typer
-from rich.table import Table
 
 from orderctl.running import note
-from orderctl.terminal import cell, console
+from orderctl.terminal import cell, console, facts_table, open_table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
     from orderctl.admin_api import Document
 
@@ -24,12 +25,7 @@ def print_product(product: Document, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(product, indent=2))
         return
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _facts(product):
-        table.add_row(cell(name), cell(value))
-    console().print(table)
+    console().print(facts_table(_facts(product)))
 
 
 def print_levels(page: Document, *, low: bool, as_json: bool) -> None:
@@ -46,6 +42,44 @@ def print_levels(page: Document, *, low: bool, as_json: bool) -> None:
         typer.echo("no product is found")
     if page["next"]:
         note(f"--after {page['next']} goes on")
+
+
+def print_advice(told: Document, *, as_json: bool) -> None:
+    """What stock advises, and how to follow it."""
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    products, seconds = told["products"], told["windowS"]
+    if not products:
+        typer.echo(f"no product was contended in the last {seconds} s: there is nothing to advise")
+        return
+    table = open_table()
+    table.add_column("product", overflow="fold")
+    table.add_column("at work", no_wrap=True)
+    table.add_column("advised", no_wrap=True)
+    for name in ("orders", "conflicts", "refused", "lock wait"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in products:
+        chooses = " (auto)" if one["strategy"] == "auto" else ""
+        measured = (f"{one[name]:,}" for name in ("commands", "conflicts", "refusals"))
+        table.add_row(
+            cell(one["productId"]),
+            cell(f"{one['activeStrategy']}{chooses}"),
+            cell(one["advised"]),
+            *map(cell, measured),
+            cell(f"{one['lockWaitMs'] / 1000:.1f} s"),
+        )
+    console().print(table)
+    typer.echo(f"measured in the last {seconds} s, by all instances together")
+    for one in products:
+        if one["advised"] != one["activeStrategy"]:
+            typer.echo(visible(f"{one['productId']}: {one['why']}"))
+            if one["strategy"] == "auto":
+                typer.echo("  it chooses by itself within a minute")
+            else:
+                typer.echo(
+                    visible(f"  orderctl stock strategy {one['productId']} {one['advised']}")
+                )
 
 
 def _facts(product: Document) -> list[tuple[str, str]]:
@@ -74,7 +108,7 @@ def _is_low(level: Document, threshold: int) -> bool:
 
 
 def _table(levels: Iterable[Document], threshold: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = open_table()
     table.add_column("product", overflow="fold")
     for name in _COUNTERS:
         table.add_column(name, justify="right", no_wrap=True)

@@ -127,6 +127,41 @@ def test_a_stock_that_knows_no_levels_is_older(port: Callable[..., list[httpx.Re
     assert "stock at http://stock is older than this orderctl" in error
 
 
+def advised(product_id: str, strategy: str, active: str, choice: str) -> dict[str, Any]:
+    return {
+        "productId": product_id, "strategy": strategy, "activeStrategy": active,
+        "advised": choice, "why": f"because of {product_id}", "commands": 6_000, "conflicts": 0,
+        "refusals": 5_900, "lockWaitMs": 1_234.5,
+    }  # fmt: skip
+
+
+def test_advice_says_why_and_how_to_follow_it(port: Callable[..., list[httpx.Request]]) -> None:
+    products = [
+        advised("P1", "optimistic", "optimistic", "redis"),
+        advised("P2", "auto", "optimistic", "pessimistic"),
+        advised("P3", "redis", "redis", "redis"),
+    ]
+    port(200, {"windowS": 60, "products": products})
+    code, said, _ = invoke("advise")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert "P1 optimistic redis 6,000 0 5,900 1.2 s" in lines
+    assert "P2 optimistic (auto) pessimistic 6,000 0 5,900 1.2 s" in lines
+    after = lines.index("measured in the last 60 s, by all instances together")
+    assert lines[after + 1 :] == [
+        "P1: because of P1", "orderctl stock strategy P1 redis",
+        "P2: because of P2", "it chooses by itself within a minute",
+    ]  # fmt: skip
+
+
+def test_where_nothing_is_contended_there_is_no_advice(
+    port: Callable[..., list[httpx.Request]],
+) -> None:
+    port(200, {"windowS": 60, "products": []})
+    code, said, _ = invoke("advise")
+    assert (code, "there is nothing to advise" in said) == (0, True)
+
+
 def test_a_list_marks_what_is_low_and_says_how_to_go_on(
     port: Callable[..., list[httpx.Request]],
 ) -> None:

@@ -1,4 +1,5 @@
-"""Stock's own port: the levels as they are now, a page at a time, and what is known of a product.
+"""Stock's own port: the levels as they are now, a page at a time, what is known of a product, and
+which strategy it should have.
 
 A level here is what the feed `stock.levels.v1` would say at that moment. Whoever joins the feed
 takes all pages once and keeps the highest version of each product, as the service's README tells.
@@ -16,7 +17,10 @@ from starlette.routing import Route
 from shared.admin import in_time, json_problem
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
+from stock.advice import WINDOW_S, advise
 from stock.levels import level_of, queries
+from stock.store import Store
+from stock.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from shared.database import Pool
+    from stock.domain import Product
 
 LEVELS_AT_MOST: Final = 5_000
 """Of one page."""
@@ -56,6 +61,7 @@ class LevelsApi:
             Route("/levels", self.levels),
             Route("/levels/{product_id}", self.level),
             Route("/products/{product_id}", self.product),
+            Route("/advice", self.advice),
         ]
 
     async def levels(self, request: Request) -> Response:
@@ -88,6 +94,11 @@ class LevelsApi:
         product_id = request.path_params["product_id"]
         row = await in_time(self._read_product(product_id)) if is_id(product_id) else None
         return _unknown(product_id) if row is None else JSONResponse(self._document(row))
+
+    async def advice(self, request: Request) -> Response:
+        """Which strategy contended products should have, the most contended first."""
+        advised = await in_time(self._advise())
+        return JSONResponse({"windowS": WINDOW_S, "products": [_advice(*one) for one in advised]})
 
     def _document(self, row: asyncpg.Record) -> dict[str, Any]:
         return {
@@ -123,6 +134,30 @@ class LevelsApi:
     async def _read_product(self, product_id: str) -> asyncpg.Record | None:
         async with self._pool.acquire(timeout=5.0) as connection:
             return await queries.show_product.row(connection, product_id=product_id)
+
+    async def _advise(self) -> list[tuple[Product, Tally]]:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            store = Store(connection)
+            measured = await store.contention(WINDOW_S)
+            found = [*await store.read_products(measured), *await store.auto_products(measured)]
+        products = {product.product_id: product for product in found}
+        told = [(one, measured.get(one.product_id, Tally())) for one in products.values()]
+        return sorted(told, key=lambda one: one[1][1:], reverse=True)
+
+
+def _advice(product: Product, measured: Tally) -> dict[str, Any]:
+    strategy, why = advise(measured, product.active)
+    return {
+        "productId": product.product_id,
+        "strategy": product.strategy,
+        "activeStrategy": product.active,
+        "advised": strategy,
+        "why": why,
+        "commands": measured.commands,
+        "conflicts": measured.conflicts,
+        "refusals": measured.refusals,
+        "lockWaitMs": round(measured.lock_wait_ms, 1),
+    }
 
 
 def _level(row: asyncpg.Record) -> dict[str, Any]:

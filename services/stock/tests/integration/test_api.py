@@ -9,8 +9,10 @@ import pytest
 
 from shared.admin import admin_app
 from shared.contracts.stock import StockLevel
-from shared.testing.builders import put_product, reserve_stock
+from shared.testing.builders import put_product, reserve_stock, set_stock_strategy
 from stock.api import LevelsApi
+from stock.store import Store
+from stock.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,3 +78,25 @@ async def test_an_unknown_product_is_a_problem(admin: httpx.AsyncClient) -> None
     for path in ("/levels/P404", "/products/P404"):
         answer = await admin.get(path)
         assert (answer.status_code, answer.json()["detail"]) == (404, "there is no product P404")
+
+
+async def test_advice_is_told_of_contended_products_and_of_those_that_may_go_back(
+    admin: httpx.AsyncClient, stock: Replica, pool: Pool
+) -> None:
+    assert (await admin.get("/advice")).json() == {"windowS": 60, "products": []}
+    await stock.run(
+        put_product("P1"), put_product("P2", strategy="redis"), put_product("quiet"),
+        put_product("back", strategy="redis"),
+    )  # fmt: skip
+    await stock.run(set_stock_strategy("back", "auto"))
+    async with pool.acquire() as connection:
+        await Store(connection).add_contention(
+            {"P1": Tally(600, 60, 0, 9_000.0), "P2": Tally(6_000, 0, 5_900, 0.0)}
+        )
+    products = (await admin.get("/advice")).json()["products"]
+    assert [(one["productId"], one["activeStrategy"], one["advised"]) for one in products] == [
+        ("P1", "optimistic", "pessimistic"), ("P2", "redis", "redis"),
+        ("back", "redis", "optimistic"),
+    ]  # fmt: skip
+    assert (products[0]["commands"], products[0]["lockWaitMs"]) == (600, 9_000.0)
+    assert "a queue does the work once" in products[0]["why"]
