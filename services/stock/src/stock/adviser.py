@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.lease import Lease
     from shared.pipeline import Committed, Outgoing
     from shared.pipeline.work import Work
-    from stock.domain import Product
+    from stock.records import Product
 
 _log = get_logger(__name__)
 

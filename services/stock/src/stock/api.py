@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from shared.database import Pool
-    from stock.domain import Product
+    from stock.records import Product
 
 LEVELS_AT_MOST: Final = 5_000
 """Of one page."""

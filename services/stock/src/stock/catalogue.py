@@ -15,7 +15,7 @@ from shared.contracts.stock import (
     StockStrategy,
     StockStrategySet,
 )
-from stock.domain import (
+from stock.records import (
     Movement,
     MovementKind,
     Product,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.contracts.stock import ReserveStock, StockReserved
 from stock.counters import Move
-from stock.domain import Fold, MovementKind, Product, ReservationState
+from stock.domain import Fold
+from stock.records import MovementKind, Product, ReservationState
 from stock.strategies import WAYS
 from stock.tally import tally
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from shared.pipeline import Delivery
     from stock.admission import Admission
     from stock.counters import Take
-    from stock.domain import Movement, Reservation, SagaCommand, SagaReply
+    from stock.domain import SagaCommand, SagaReply
+    from stock.records import Movement, Reservation
     from stock.tally import Tally
 
 _FREED = (MovementKind.RELEASED, MovementKind.ADJUSTED)

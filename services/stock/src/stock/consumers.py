@@ -10,7 +10,7 @@ from shared.pipeline.answers import answer_with_command_refused
 from stock.handlers import EVENTS, AdminCommands, SagaCommands
 
 if TYPE_CHECKING:
-    from stock.admission import Admitter
+    from stock.admitter import Admitter
     from stock.contention import Contention
 
 

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as SlowError
 
-from stock.domain import Fence
+from stock.records import Fence
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence

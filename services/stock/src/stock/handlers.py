@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
     from shared.database import Connection, Write
     from shared.pipeline import Handler
-    from stock.admission import Admission, Admitter
+    from stock.admission import Admission
+    from stock.admitter import Admitter
     from stock.catalogue import AdminCommand
     from stock.chunk import Folded
     from stock.contention import Contention
-    from stock.domain import Fold, Product, SagaCommand
+    from stock.domain import Fold, SagaCommand
+    from stock.records import Product
     from stock.strategies import Way
 
 REPLIES = "stock.replies.v1"

@@ -7,7 +7,7 @@ from shared.kafka.publisher import Publisher
 from shared.lease import Lease
 from shared.service import Service, run
 from shared.settings import load_settings
-from stock.admission import Admitter
+from stock.admitter import Admitter
 from stock.adviser import LEASE as ADVISER
 from stock.adviser import Adviser
 from stock.api import LevelsApi

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from shared.database import Pool
     from shared.lease import Lease
-    from stock.admission import Admitter
+    from stock.admitter import Admitter
     from stock.counters import Level
-    from stock.domain import Fence, Product
+    from stock.records import Fence, Product
 
 LEASE: Final = "stock.counters"
 STILL_PASSES: Final = 4

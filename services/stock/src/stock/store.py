@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shared.contracts.order_parts import LineDetail, PricedLine
 from shared.contracts.stock import StockRefusal, StockStrategy, WhenRedisDown
 from shared.database import Queries
-from stock.domain import Product, Reservation, ReservationState
+from stock.records import Product, Reservation, ReservationState
 from stock.tally import Tally
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.database import Connection, Write
-    from stock.domain import Movement
+    from stock.records import Movement
 
 queries = Queries("stock", "sql/queries.sql")
 

@@ -14,7 +14,7 @@ from shared.lease import Lease
 from shared.testing import replicas
 from shared.testing.module_databases import database, module_database, plain_logs
 from shared.testing.valkey import claimed_database
-from stock.admission import Admitter
+from stock.admitter import Admitter
 from stock.consumers import routes
 from stock.contention import Contention
 from stock.counters import HotCounters

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shared.contracts.base import Message
     from shared.database import Pool
     from shared.testing.databases import Database
-    from stock.domain import Product
+    from stock.records import Product
 
     from .conftest import Counters, MakeReplica, Replica
 

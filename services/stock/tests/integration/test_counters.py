@@ -10,7 +10,7 @@ from shared.audit import Source
 from shared.audit import counters as audited
 from shared.testing.proxy import Proxy
 from stock.counters import CountersAwayError, HotCounters, Level, Move, Take
-from stock.domain import Fence
+from stock.records import Fence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

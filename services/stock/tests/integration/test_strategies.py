@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from shared.contracts.base import Message
     from shared.database import Pool
     from shared.testing.valkey import Valkey
-    from stock.domain import Fence
+    from stock.records import Fence
 
     from .conftest import Counters, MakeReplica, Replica
 

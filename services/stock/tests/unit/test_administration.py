@@ -21,7 +21,7 @@ from shared.contracts.stock import (
     WhenRedisDown,
 )
 from stock.catalogue import AdminCommand, CatalogueFold
-from stock.domain import MovementKind, Product
+from stock.records import MovementKind, Product
 
 
 def product(available: int = 5, received: int | None = None) -> Product:

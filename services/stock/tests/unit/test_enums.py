@@ -11,7 +11,7 @@ import pytest
 from shared.contracts.base import MAX_PRICE, MAX_QUANTITY
 from shared.contracts.stock import StockStrategy, WhenRedisDown
 from shared.database.migrations import load_migrations
-from stock.domain import MovementKind, ReservationState
+from stock.records import MovementKind, ReservationState
 
 if TYPE_CHECKING:
     from enum import StrEnum

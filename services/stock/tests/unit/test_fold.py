@@ -23,16 +23,8 @@ from shared.contracts.stock import (
     StockStrategy,
     WhenRedisDown,
 )
-from stock.domain import (
-    Fold,
-    Movement,
-    MovementKind,
-    Product,
-    Reservation,
-    ReservationState,
-    SagaCommand,
-    SagaReply,
-)
+from stock.domain import Fold, SagaCommand, SagaReply
+from stock.records import Movement, MovementKind, Product, Reservation, ReservationState
 
 PRODUCTS = ("P1", "P2", "P3")
 ORDERS = ("o-1", "o-2", "o-3", "o-4", "o-5")

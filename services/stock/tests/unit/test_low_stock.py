@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.contracts.stock import AdjustStock, StockStrategy, WhenRedisDown
 from stock.catalogue import CatalogueFold
-from stock.domain import Product, fallen_rows
+from stock.records import Product, fallen_rows
 
 
 def fallen(before: Product | None, after: Product, units: int) -> bool:
