@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from shared.contracts.stock import WhenRedisDown
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.telemetry.logs import get_logger
 from stock.admission import NOTHING_ASKED, Admission, Answers, GiveBack, Hot
@@ -58,13 +59,21 @@ class Admitter:
             elif product.product_id in self._hot:
                 del self._hot[product.product_id]
 
-    async def admit(self, commands: Sequence[ReserveStock]) -> Admission:
-        """Ask for the hot lines of these orders, in their order."""
+    async def admit(self, commands: Sequence[ReserveStock], *, in_vain: int = 0) -> Admission:
+        """Ask for the hot lines of these orders, in their order.
+
+        `in_vain` is how often in a row an admission was void by the time of the fold, as where
+        another instance can't reach Redis and voids the counter with each of its chunks: past
+        `ASKS` the products whose policy allows it are left to Postgres.
+        """
         await self._give_up_stale()
         if not self._hot:
             return NOTHING_ASKED._replace(away=self._away)
         takes = self._takes(commands)
         found = Answers(self._hot)
+        if in_vain >= ASKS:
+            found.leave([take for take in takes if self._may_be_left(take)])
+            takes = [take for take in takes if not self._may_be_left(take)]
         for _ in range(ASKS):
             if not takes or self._away:
                 break
@@ -182,6 +191,10 @@ class Admitter:
             if lines:
                 takes.setdefault(command.command_id, Take(command.command_id, lines))
         return list(takes.values())
+
+    def _may_be_left(self, take: Take) -> bool:
+        policies = {self._hot[product_id].when_away for product_id, _ in take.lines}
+        return policies == {WhenRedisDown.POSTGRES}
 
     def _fences(self, takes: Sequence[Take]) -> dict[str, Fence]:
         products = sorted({product_id for take in takes for product_id, _ in take.lines})

@@ -59,6 +59,7 @@ class SagaCommands:
         self._contention = contention
         self._low_stock_units = low_stock_units
         self._conflicts_in_a_row = 0
+        self._admitted_in_vain = 0
         self._ways: dict[str, Way] = {}
         """Of the products that are known to be locked before the fold."""
 
@@ -69,7 +70,8 @@ class SagaCommands:
             for delivery in in_order_of_arrival(deliveries)
             if isinstance(delivery.message, ReserveStock)
         ]
-        return partial(self._decide, await self._admitter.admit(commands))
+        admission = await self._admitter.admit(commands, in_vain=self._admitted_in_vain)
+        return partial(self._decide, admission)
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
@@ -89,8 +91,10 @@ class SagaCommands:
         try:
             folded = await self._fold(store, chunk)
         except NotAdmittedError:
+            self._admitted_in_vain += 1
             self._admitter.void(admission)
             raise
+        self._admitted_in_vain = 0
         refused = [
             reply.reason
             for delivery, reply in zip(deliveries, folded.replies, strict=True)

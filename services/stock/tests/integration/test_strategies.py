@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +27,7 @@ from shared.testing.builders import (
 )
 from shared.testing.replicas import deliver
 from shared.testing.signals import eventually
+from stock.admitter import ASKS, Admitter
 from stock.counters import HotCounters
 from stock.reconciler import STILL_PASSES
 from stock.store import Store
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from shared.contracts.base import Message
     from shared.database import Pool
     from shared.testing.valkey import Valkey
+    from stock.admission import Admission
     from stock.records import Fence
 
     from .conftest import Counters, MakeReplica, Replica
@@ -340,6 +342,31 @@ async def test_f60_while_redis_is_away_each_product_has_its_policy(
     assert not stock.admitter.is_away
     await counters_agree(stock, pool)
     assert await counters("P001") == (0, 10, 0, 10)
+
+
+async def test_who_is_admitted_in_vain_again_and_again_leaves_it_to_postgres(
+    stock: Replica, pool: Pool, counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another instance can't reach Redis, and voids the counter between asking and fold."""
+    await stock.run(put_product("P001", quantity=10, strategy="redis"))
+    await stock.run(reserve_stock("o-0"))
+    admit, asked = Admitter.admit, 0
+
+    async def admit_and_void(self: Admitter, *arguments: Any, **how: Any) -> Admission:
+        nonlocal asked
+        admission = await admit(self, *arguments, **how)
+        asked += 1
+        await pool.execute("UPDATE product SET generation = generation + 1")
+        return admission
+
+    monkeypatch.setattr(Admitter, "admit", admit_and_void)
+    (reply,) = await asyncio.wait_for(stock.run(reserve_stock("o-1")), timeout=30)
+    assert isinstance(reply, StockReserved)
+    assert asked == ASKS + 1
+    monkeypatch.setattr(Admitter, "admit", admit)
+    assert await counters() == (8, 2, 0, 10)
+    await reconcile(stock)
+    await counters_agree(stock, pool)
 
 
 async def test_f48_all_strategies_at_once_never_deadlock(
