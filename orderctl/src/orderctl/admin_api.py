@@ -27,7 +27,12 @@ class AdminPort:
         `http://127.0.0.1:9000`."""
         self._service = service
         self._url = url
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, transport=transport)
+        try:
+            self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, transport=transport)
+        except httpx.InvalidURL as error:
+            raise OperatorError(
+                f"{url} is no address of an admin port: {error}; `make env` tells it"
+            ) from error
 
     def ask(
         self,

@@ -46,7 +46,8 @@ ENDED: Final = frozenset({State.CONFIRMED, State.REJECTED, State.CANCELLED})
 
 def open_api(url: str) -> AdminApi:
     """The orchestrator at `url`; ends the process where that is no address."""
-    return AdminApi(url)
+    api: AdminApi = asked(lambda: AdminApi(url))
+    return api
 
 
 def asked(ask: Callable[[], Any]) -> Any:

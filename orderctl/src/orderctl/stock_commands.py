@@ -99,7 +99,7 @@ def advise(url: Url, as_json: AsJson = False) -> None:
 
     Example: orderctl stock advise
     """
-    print_advice(asked(StockApi(url).advice), as_json=as_json)
+    print_advice(asked(lambda: StockApi(url).advice()), as_json=as_json)
 
 
 def receive(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from orderctl.errors import OperatorError
-from shared.audit.consumed import SCHEMAS
 from shared.contracts.topics import service_of
 from shared.database import Queries
+from shared.services import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -93,7 +93,7 @@ class Inboxes:
         assert self._connection is not None
         async with self._connection.transaction(readonly=True):
             await self._connection.execute(
-                "SELECT set_config('search_path', $1, true)", f'"{SCHEMAS.get(service, service)}"'
+                "SELECT set_config('search_path', $1, true)", f'"{SCHEMAS[service]}"'
             )
             rows = await _queries.known_messages.rows(
                 self._connection,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from shared.contracts.stock import WhenRedisDown
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.telemetry.logs import get_logger
-from stock.admission import NOTHING_ASKED, Admission, Answers, GiveBack, Hot
-from stock.counters import CountersAwayError, Take
+from stock.admission import Admission, Answers, is_hopeless
+from stock.counters import CountersAwayError, Take, TakeLine
 from stock.metrics import AWAY, REBUILDS, RETURNS_DROPPED
 from stock.store import Store
 from stock.strategies import WAYS
@@ -40,10 +40,10 @@ class Admitter:
         needed: the service that has it is made of routes that know the admitter."""
         self.counters = counters
         self._pool = pool
-        self._hot: dict[str, Hot] = {}
+        self._hot: dict[str, Product] = {}
+        """As they were read last."""
         self._away = False
-        self._stale: list[GiveBack] = []
-        self._returns: deque[GiveBack | Move] = deque()
+        self._returns: deque[Take | Move] = deque()
         self._wake = asyncio.Event()
 
     @property
@@ -55,7 +55,7 @@ class Admitter:
         """Take note of rows as they were read."""
         for product in products:
             if WAYS[product.active].asks_counter:
-                self._hot[product.product_id] = Hot(product.fence, product.when_redis_down)
+                self._hot[product.product_id] = product
             elif product.product_id in self._hot:
                 del self._hot[product.product_id]
 
@@ -66,34 +66,26 @@ class Admitter:
         another instance can't reach Redis and voids the counter with each of its chunks: past
         `ASKS` the products whose policy allows it are left to Postgres.
         """
-        await self._give_up_stale()
-        if not self._hot:
-            return NOTHING_ASKED._replace(away=self._away)
-        takes = self._takes(commands)
-        found = Answers(self._hot)
+        answers = Answers()
+        commands = await self._worth_asking(commands)
         if in_vain >= ASKS:
-            found.leave([take for take in takes if self._may_be_left(take)])
-            takes = [take for take in takes if not self._may_be_left(take)]
+            answers.leave([take for take in self._takes(commands, answers) if _may_be_left(take)])
         for _ in range(ASKS):
+            takes = self._takes(commands, answers)
             if not takes or self._away:
                 break
-            fences = self._fences(takes)
             try:
-                answers = await self.counters.admit(takes, fences)
-                closed = found.add(takes, answers, fences)
+                closed = answers.add(takes, await self.counters.admit(takes))
                 if closed:
-                    await self.rebuild({one: fences[one] for one in closed}, "closed")
+                    await self.rebuild(closed, "closed")
             except CountersAwayError as error:
                 self.lost(error)
-                break
-            waiting = {take.command_id for take in takes} - found.decided
-            takes = self._takes([one for one in commands if one.command_id in waiting])
-        found.leave(takes)
-        return found.admission(away=self._away)
+        answers.leave(self._takes(commands, answers))
+        return answers.admission(away=self._away)
 
     async def rebuild(self, closed: Mapping[str, Fence], cause: str) -> int:
         """Write counters anew from their rows, unless somebody did since these fences; returns how
-        many. Raises CountersAwayError, and nothing has changed then."""
+        many. Raises CountersAwayError, and no row has changed then."""
         async with (
             self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
             connection.transaction(),
@@ -124,24 +116,16 @@ class Admitter:
 
     async def revive(self) -> None:
         """Look whether Redis is back. Raises CountersAwayError where it isn't."""
-        await self.counters.read(["-"])
+        await self.counters.probe()
         if self._away:
             _log.warning("counters_back")
         self._away = False
         AWAY.set(0)
 
-    def void(self, admission: Admission) -> None:
-        """The chunk begins anew: what it was admitted for is given back before it asks again."""
-        self._stale += [
-            GiveBack(take, admission.fences)
-            for command_id, take in admission.takes.items()
-            if command_id not in admission.before
-        ]
-
-    def after(self, given_back: Collection[Take], moves: Sequence[Move], by: Admission) -> None:
+    def after(self, given_back: Collection[Take], moves: Sequence[Move]) -> None:
         """Once a chunk is committed: give back what it was admitted for and didn't take, and let
         the counters follow what it moved."""
-        self._returns.extend(GiveBack(take, by.fences) for take in given_back)
+        self._returns.extend(given_back)
         self._returns.extend(moves)
         while len(self._returns) > RETURNS_KEPT:
             self._returns.popleft()
@@ -159,8 +143,8 @@ class Admitter:
         try:
             while self._returns:
                 match self._returns.popleft():
-                    case GiveBack(take, fences):
-                        await self.counters.take_back(take, fences)
+                    case Take() as take:
+                        await self.counters.take_back(take)
                     case move:
                         await self.counters.move(move)
         except CountersAwayError as error:
@@ -168,34 +152,45 @@ class Admitter:
             RETURNS_DROPPED.inc(len(self._returns) + 1)
             self._returns.clear()
 
-    async def _give_up_stale(self) -> None:
-        stale, self._stale = self._stale, []
-        if self._away:
-            return
-        try:
-            for take, fences in stale:
-                await self.counters.take_back(take, fences)
-        except CountersAwayError as error:
-            self.lost(error)
+    async def close(self) -> None:
+        """Give back what still waits, and let go of the connections."""
+        if not self._away:
+            await self.give_back()
+        await self.counters.close()
 
-    def _takes(self, commands: Sequence[ReserveStock]) -> list[Take]:
-        """What these orders want of hot products; an order without any is left out, and so is
-        the second copy of a command."""
+    async def _worth_asking(self, commands: Sequence[ReserveStock]) -> list[ReserveStock]:
+        """Those with hot lines that are new and that the rows may reserve: what others take would
+        be missing behind them until it is given back."""
+        hot = [one for one in commands if any(item.product_id in self._hot for item in one.items)]
+        if not hot:
+            return []
+        items = {item.product_id for command in hot for item in command.items}
+        async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            store = Store(connection)
+            rows = await store.read_products(sorted(items))
+            decided = await store.decided({command.order_id for command in hot})
+        self.learn(rows)
+        known = {row.product_id: row for row in rows}
+        return [
+            command
+            for command in hot
+            if command.order_id not in decided and not is_hopeless(command, known)
+        ]
+
+    def _takes(self, commands: Sequence[ReserveStock], answers: Answers) -> list[Take]:
+        """What those that are not answered yet want of hot products; a second copy of a command
+        is left out."""
         takes: dict[str, Take] = {}
-        for command in commands:
+        for command in filter(answers.is_open, commands):
             lines = tuple(
-                (item.product_id, item.quantity)
+                TakeLine(item.product_id, item.quantity, product.fence, product.when_redis_down)
                 for item in command.items
-                if item.product_id in self._hot
+                if (product := self._hot.get(item.product_id)) is not None
             )
             if lines:
                 takes.setdefault(command.command_id, Take(command.command_id, lines))
         return list(takes.values())
 
-    def _may_be_left(self, take: Take) -> bool:
-        policies = {self._hot[product_id].when_away for product_id, _ in take.lines}
-        return policies == {WhenRedisDown.POSTGRES}
 
-    def _fences(self, takes: Sequence[Take]) -> dict[str, Fence]:
-        products = sorted({product_id for take in takes for product_id, _ in take.lines})
-        return {product_id: self._hot[product_id].fence for product_id in products}
+def _may_be_left(take: Take) -> bool:
+    return all(line.when_away is WhenRedisDown.POSTGRES for line in take.lines)

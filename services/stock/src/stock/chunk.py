@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.contracts.stock import ReserveStock, StockReserved
+from shared.contracts.stock import ReserveStock, StockRefusal, StockRefused, StockReserved
 from stock.counters import Move
 from stock.domain import Fold
 from stock.records import MovementKind, Product, ReservationState
@@ -79,8 +79,8 @@ class Chunk:
         known = {product.product_id: product for product in products}
         fold = Fold(products, self._reservations, self._currency)
         replies: list[SagaReply] = []
-        unasked: set[str] = set()
-        """Products whose counters don't know of what is moved here."""
+        wrong: set[str] = set()
+        """Products whose counters don't know of what is moved here, or admit what isn't there."""
         given_back: dict[str, Take] = {}
         for command in self._commands:
             if isinstance(command, ReserveStock):
@@ -92,14 +92,16 @@ class Chunk:
                 reserved = isinstance(reply, StockReserved)
                 if take and (not reserved if new else take.command_id not in admission.before):
                     given_back[take.command_id] = take
-                if new and reserved and command.command_id in admission.unasked:
-                    unasked.update(line.product_id for line in command.items)
+                if new and take:
+                    wrong.update(_short_of(reply) & take.fences.keys())
+                if new and reserved and command.command_id in admission.left:
+                    wrong.update(line.product_id for line in command.items)
             else:
                 reply = fold.apply(command)
             replies.append(reply)
         if admission.away:
-            unasked.update(one.product_id for one in fold.movements if one.kind in _FREED)
-        fold.void_counters(unasked)
+            wrong.update(one.product_id for one in fold.movements if one.kind in _FREED)
+        fold.void_counters(wrong)
         moves = counter_moves(fold.movements, fold.products)
         return Folded(fold, replies, list(given_back.values()), moves)
 
@@ -108,6 +110,13 @@ class Chunk:
         return tally(
             self._commands, replies, conflicted=self.conflicted, waited_ms=self.waited_s * 1000
         )
+
+
+def _short_of(reply: SagaReply) -> set[str]:
+    """The products of which an order found too little."""
+    if isinstance(reply, StockRefused) and reply.reason is StockRefusal.OUT_OF_STOCK:
+        return {line.product_id for line in reply.details}
+    return set()
 
 
 def counter_moves(movements: Iterable[Movement], products: Mapping[str, Product]) -> list[Move]:

@@ -92,7 +92,6 @@ class SagaCommands:
             folded = await self._fold(store, chunk)
         except NotAdmittedError:
             self._admitted_in_vain += 1
-            self._admitter.void(admission)
             raise
         self._admitted_in_vain = 0
         refused = [
@@ -100,7 +99,7 @@ class SagaCommands:
             for delivery, reply in zip(deliveries, folded.replies, strict=True)
             if isinstance(reply, StockRefused) and not delivery.duplicate
         ]
-        after = partial(self._admitter.after, folded.given_back, folded.moves, admission)
+        after = partial(self._admitter.after, folded.given_back, folded.moves)
         return [
             *_saved(store, folded.fold),
             *(
@@ -132,7 +131,7 @@ class SagaCommands:
                 self._conflicts_in_a_row -= 1  # one quiet chunk, and the next tries without
         elif folded.fold.changed_products:
             locked = await self._lock(store, chunk)
-            chunk.conflicted = _changed(products, locked)
+            chunk.conflicted = _changed(products, locked) & set(chunk.moved)
             if chunk.conflicted:
                 self._conflicts_in_a_row += 1
                 CONFLICTS.inc()
@@ -143,6 +142,8 @@ class SagaCommands:
 
     async def _lock(self, store: Store, chunk: Chunk) -> list[Product]:
         queued = [one for one in chunk.moved if one in self._ways and self._ways[one].queues]
+        if not chunk.moved:
+            return await self._read(store, chunk.watched)
         began_s = time.perf_counter()
         if queued:
             await store.queue(queued)
@@ -200,7 +201,7 @@ class AdminCommands:
             results.append(store.insert_movements(fold.movements))
         results += low_stock_events(deliveries, fold, self._low_stock_units)
         if moves := counter_moves(fold.movements, fold.products):
-            results.append(Committed(partial(self._admitter.after, (), moves, NOTHING_ASKED)))
+            results.append(Committed(partial(self._admitter.after, (), moves)))
         return results
 
 

@@ -33,7 +33,7 @@ def compose(settings: Settings) -> Service:
         package="stock",
         routes=routes(settings.currency, admitter, contention, settings.low_stock_units),
     )
-    service.closing(admitter.counters)
+    service.closing(admitter)
     reconciler = Reconciler(
         admitter,
         service.pool,

@@ -38,7 +38,7 @@ class Reconciler:
         self._pool = pool
         self._lease = lease
         self._still: dict[str, tuple[Level, int, int]] = {}
-        """Counter, version of its row, and for how many passes they have differed like that."""
+        """Counter, what its row has available, and for how many passes they differed like that."""
 
     async def run_once(self) -> int:
         """Compare all counters; returns how many were written anew."""
@@ -78,7 +78,8 @@ class Reconciler:
         return written
 
     def _stood_still(self, row: Product, level: Level) -> bool:
-        before, version, passes = self._still.get(row.product_id, (level, row.version, 0))
-        passes = passes + 1 if (before, version) == (level, row.version) else 1
-        self._still[row.product_id] = level, row.version, passes
+        # Not its version: that rises with each commit, which leaves both as they are.
+        before, available, passes = self._still.get(row.product_id, (level, row.available, 0))
+        passes = passes + 1 if (before, available) == (level, row.available) else 1
+        self._still[row.product_id] = level, row.available, passes
         return passes > STILL_PASSES

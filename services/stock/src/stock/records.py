@@ -148,8 +148,9 @@ def fallen_rows(
 
 
 def void_counters(products: dict[str, Product], product_ids: Iterable[str]) -> None:
-    """Raise the generation of those that are sold by a counter."""
+    """Raise the generation of those that are sold by a counter, past the one that a counter may
+    have been written under by somebody who could not commit."""
     for product_id in set(product_ids):
         product = products[product_id]
         if product.active is StockStrategy.REDIS:
-            products[product_id] = product._replace(generation=product.generation + 1)
+            products[product_id] = product._replace(generation=product.generation + 2)

@@ -46,6 +46,11 @@ class Store:
         rows = await queries.lock_products.rows(self._connection, product_ids=list(product_ids))
         return [_product(row) for row in rows]
 
+    async def decided(self, order_ids: Collection[str]) -> set[str]:
+        """Those of these orders that have their verdict."""
+        rows = await queries.decided.rows(self._connection, order_ids=list(order_ids))
+        return {row["order_id"] for row in rows}
+
     async def queue(self, product_ids: Collection[str]) -> None:
         """Wait for this chunk's turn at these products."""
         await queries.queue.rows(self._connection, product_ids=list(product_ids))

@@ -28,8 +28,9 @@ from shared.testing.builders import (
 from shared.testing.replicas import deliver
 from shared.testing.signals import eventually
 from stock.admitter import ASKS, Admitter
-from stock.counters import HotCounters
+from stock.counters import CountersAwayError, HotCounters
 from stock.reconciler import STILL_PASSES
+from stock.records import Fence
 from stock.store import Store
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from shared.database import Pool
     from shared.testing.valkey import Valkey
     from stock.admission import Admission
-    from stock.records import Fence
 
     from .conftest import Counters, MakeReplica, Replica
 
@@ -232,8 +232,6 @@ async def test_f59_units_that_were_admitted_and_never_taken_are_found(
     await stock.run(reserve_stock("o-1"))
     (row,) = await hot(pool)
     dead = replica(1)
-    takes = dead.admitter._takes([reserve_stock("o-2", items={"P001": 9})])
-    assert takes == [], "it has not heard of the product yet"
     await dead.run(reserve_stock("o-3"))
     answers = await dead.admitter.admit([reserve_stock("o-2", items={"P001": 8})])
     assert set(answers.takes) == {"o-2:reserve:do"}
@@ -303,6 +301,139 @@ async def test_a_crowd_that_is_turned_away_locks_nothing(
     again = await stock.run(*crowd[:5])
     assert again == replies[:5], "the verdict is final, and said again"
     assert await counters() == (0, 1, 0, 1)
+
+
+async def test_f59_what_is_missing_is_found_while_orders_are_paid_for(
+    stock: Replica, replica: MakeReplica, counters: Counters
+) -> None:
+    """Each commit raises the row's version, and leaves what it has available as it is."""
+    await stock.run(put_product("P001", quantity=100, strategy="redis"))
+    await stock.run(*(reserve_stock(f"o-{n}") for n in range(50)))
+    dead = replica(1)
+    await dead.run(reserve_stock("o-50"))
+    lost = [reserve_stock(f"lost-{n}") for n in range(49)]
+    assert len((await dead.admitter.admit(lost)).takes) == 49
+    assert isinstance((await stock.run(reserve_stock("p-0")))[0], StockRefused)
+    for number in range(STILL_PASSES + 2):
+        await stock.run(commit_stock(f"o-{number}"))
+        await stock.reconciler.run_once()
+    replies = await stock.run(*(reserve_stock(f"q-{n}") for n in range(50)))
+    assert kinds(replies) == {"reserved": 49, "out_of_stock": 1}
+    assert (await counters())[0] == 0
+
+
+class LosesReply(HotCounters):
+    """Counters whose `write` is done, and nobody hears of it."""
+
+    async def write(self, levels: Any) -> None:
+        await super().write(levels)
+        raise CountersAwayError("the reply is lost")
+
+
+@pytest.mark.parametrize("moved", ["reserve", "release"])
+async def test_f54_a_counter_of_a_rebuild_that_failed_is_never_opened_by_what_comes_next(
+    stock: Replica, replica: MakeReplica, pool: Pool, valkey: Valkey, moved: str
+) -> None:
+    await stock.run(put_product("P001", quantity=100, strategy="redis"))
+    await stock.run(reserve_stock("o-0", items={"P001": 50}))
+    await valkey.client.flushdb()
+    reachable, loses = stock.admitter.counters, LosesReply(valkey.url)
+    stock.admitter.counters = loses
+    commands = {
+        "reserve": reserve_stock("o-1", items={"P001": 30}),
+        "release": release_stock("o-0"),
+    }
+    await stock.run(reserve_stock("o-2"), commands[moved])
+    assert stock.admitter.is_away
+    await loses.close()
+    stock.admitter.counters = reachable
+    (row,) = await hot(pool)
+    (level,) = await reachable.read(["P001"])
+    assert level is None or level.fence != row, "nobody is admitted by what it says"
+    await replica(1).run(reserve_stock("o-3"))
+    await counters_agree(stock, pool)
+
+
+async def test_a_counter_that_admits_what_is_not_there_is_void_at_once(
+    stock: Replica, pool: Pool, valkey: Valkey
+) -> None:
+    await stock.run(put_product("P001", quantity=3, strategy="redis"))
+    await stock.run(reserve_stock("o-0"))
+    await valkey.client.hset("{stock}:P001", "left", "1000")
+    replies = await stock.run(*(reserve_stock(f"o-{n}") for n in range(1, 9)))
+    assert kinds(replies) == {"reserved": 2, "out_of_stock": 6}
+    assert isinstance((await stock.run(reserve_stock("o-9")))[0], StockRefused)
+    await counters_agree(stock, pool)
+
+
+async def test_the_same_orders_have_the_same_verdicts_by_every_strategy(
+    stock: Replica, replica: MakeReplica
+) -> None:
+    """What no row could serve takes nothing from a counter: who comes behind it is served."""
+    said: dict[str, list[tuple[str, str]]] = {}
+    for strategy in STRATEGIES:
+        hot, cold = f"{strategy}-hot", f"{strategy}-cold"
+        await stock.run(
+            put_product(hot, quantity=20, strategy=strategy, max_per_order=5),
+            put_product(cold, quantity=1),
+        )
+        await stock.run(reserve_stock(f"{strategy}-0", items={hot: 1}))
+        carts = {"over": {hot: 9_999}, "unknown": {hot: 5, "P404": 1}, "short": {cold: 2}}
+        carts |= {name: {hot: 5} for name in "abcd"} | {"e": {hot: 4}, "f": {hot: 1}}
+        commands = [reserve_stock(f"{strategy}-{name}", items=carts[name]) for name in carts]
+        replies = [*await stock.run(*commands[:4]), *await stock.run(*commands)]
+        said[strategy] = [
+            (str(one.order_id).removeprefix(strategy), *kinds([one]))  # type: ignore[attr-defined]
+            for one in replies
+        ]
+    assert said["redis"] == said["pessimistic"] == said["optimistic"]
+    assert Counter(what for _, what in said["redis"][4:]) == {
+        "reserved": 4, "out_of_stock": 3, "over_order_limit": 1, "unknown_product": 1,
+    }  # fmt: skip
+
+
+async def test_f1_orders_that_come_again_after_an_hour_take_nothing_from_those_behind_them(
+    stock: Replica, valkey: Valkey, pool: Pool
+) -> None:
+    await stock.run(put_product("P001", quantity=50, strategy="redis"))
+    old = [reserve_stock(f"o-{n}") for n in range(40)]
+    await stock.run(*old)
+    await stock.run(*(release_stock(f"o-{n}") for n in range(40)))
+    for key in await valkey.client.keys("{stock}:did:*"):
+        await valkey.client.delete(key)
+    replies = await stock.run(*old, *(reserve_stock(f"p-{n}") for n in range(50)))
+    assert kinds(replies) == {"reserved": 90}
+    await counters_agree(stock, pool)
+
+
+async def test_what_was_answered_stands_where_another_counter_can_not_be_written(
+    stock: Replica, valkey: Valkey
+) -> None:
+    await stock.run(
+        *(put_product(one, quantity=3, strategy="redis", when_redis_down=WhenRedisDown.CLOSED)
+          for one in ("P001", "P002"))
+    )  # fmt: skip
+    await stock.run(reserve_stock("o-0", items={"P001": 1, "P002": 1}))
+    await valkey.client.delete("{stock}:P002")
+    stock.admitter.counters = loses = LosesReply(valkey.url)
+    replies = await stock.run(
+        reserve_stock("o-1", items={"P001": 1}),
+        reserve_stock("o-2", items={"P002": 1}),
+        reserve_stock("o-3", items={"P001": 3}),
+    )
+    assert [*kinds(replies)] == ["reserved", "temporarily_unavailable", "out_of_stock"]
+    await loses.close()
+
+
+async def test_a_postgres_that_was_restored_is_behind_its_counters(
+    stock: Replica, pool: Pool
+) -> None:
+    await stock.run(put_product("P001", quantity=10, strategy="redis"))
+    await stock.run(reserve_stock("o-0"))
+    await stock.admitter.counters.write([("P001", Fence(7, 60), 3)])
+    (reply,) = await stock.run(reserve_stock("o-1"))
+    assert isinstance(reply, StockReserved)
+    await counters_agree(stock, pool)
 
 
 class Unreachable(HotCounters):

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
     from shared.kafka.reading import Standing
 
-__all__ = ["SCHEMAS", "Identity", "Position", "check_consumed"]
-
 MESSAGES_PER_LOOKUP = 5_000
 
 _IN_INBOX = """

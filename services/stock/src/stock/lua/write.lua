@@ -1,17 +1,18 @@
--- Writes counters anew, as their rows are in Postgres, which the caller holds locked.
+-- Writes counters anew, as their rows are in Postgres, which the caller holds locked. Whatever
+-- stands there is overwritten: it counts under no row any more. A call that comes a second time,
+-- since its reply was lost, changes nothing: the counter may have been used since.
 --
 -- KEYS    the counters
--- ARGV    for each counter epoch, generation and what is left
--- Returns how many were written: one that was written later under a higher generation stays
+-- ARGV    1: the call's token; for each counter epoch, generation and what is left
+-- Returns how many were written
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local written = 0
 for place = 1, #KEYS do
-  local epoch, generation, left = ARGV[3 * place - 2], ARGV[3 * place - 1], ARGV[3 * place]
-  local found = redis.call('HMGET', KEYS[place], 'generation', 'run')
-  if not (found[2] == run and found[1] and tonumber(found[1]) > tonumber(generation)) then
-    redis.call('HSET', KEYS[place], 'left', left, 'epoch', epoch, 'generation', generation, 'run', run)
-    redis.call('HINCRBY', KEYS[place], 'changes', 1)
-    redis.call('PERSIST', KEYS[place])
+  local found = redis.pcall('HGET', KEYS[place], 'token')
+  if found ~= ARGV[1] then
+    redis.call('DEL', KEYS[place])
+    redis.call('HSET', KEYS[place], 'epoch', ARGV[3 * place - 1], 'generation', ARGV[3 * place],
+      'left', ARGV[3 * place + 1], 'run', run, 'changes', 0, 'token', ARGV[1])
     written = written + 1
   end
 end

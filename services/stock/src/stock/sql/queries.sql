@@ -23,6 +23,10 @@ WHERE product_id = ANY (:product_ids::text[])
 ORDER BY product_id
 FOR UPDATE;
 
+-- name: decided
+-- Which of these orders have their verdict.
+SELECT order_id FROM reservation WHERE order_id = ANY (:order_ids::text[]);
+
 -- name: queue
 -- A place in the queue of each of these products, until the transaction ends. Advisory locks are
 -- granted in the order in which they were asked for; who waits for a row isn't. There are 256

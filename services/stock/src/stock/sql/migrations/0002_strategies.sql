@@ -7,8 +7,9 @@ ALTER TABLE product
     -- rises when `active` changes: what was admitted under another epoch was not admitted
     ADD COLUMN epoch      bigint NOT NULL DEFAULT 1 CHECK (epoch > 0),
     -- rises when the counter in Redis is written anew, or can't be trusted any more
-    ADD COLUMN generation bigint NOT NULL DEFAULT 1 CHECK (generation > 0),
-    ADD CONSTRAINT product_active_is_strategy CHECK (strategy IN (active, 'auto'));
+    ADD COLUMN generation bigint NOT NULL DEFAULT 1 CHECK (generation > 0);
+-- That `active` is the strategy unless that is `auto` is no constraint yet: instances of the version
+-- before write the strategy alone.
 
 -- The products that are sold by a counter in Redis are few, and asked for often.
 CREATE INDEX product_hot ON product (product_id) WHERE active = 'redis';
