@@ -48,13 +48,17 @@ def disturbances(record: RunRecord, repeats: Sequence[Repeat]) -> list[str]:
     found = []
     if not calm(record):
         found.append("The machine's own speed moved by more than a tenth during the run.")
+    return found + others_at_work(record, repeats)
+
+
+def others_at_work(record: RunRecord, repeats: Sequence[Repeat]) -> list[str]:
+    """What other programs took, where it is worth a word."""
     share = _others_share(repeats, record.machine.cores)
-    if share > NOTICEABLE:
-        found.append(
-            f"{share:.0%} of the processors' time went to programs that don't belong to the run,"
-            " or to other machines: measure again when it is quiet."
-        )
-    return found
+    text = (
+        f"{share:.0%} of the processors' time went to programs that don't belong to the run,"
+        " or to other machines: measure again when it is quiet."
+    )
+    return [text] if share > NOTICEABLE else []
 
 
 def _of_rate(phase: Phase) -> str:

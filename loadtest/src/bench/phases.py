@@ -130,11 +130,15 @@ async def drain(
     ground: Ground,
     work: Work,
     held: Callable[[], AbstractAsyncContextManager[None]],
+    *,
+    warm: bool = False,
     period_s: float = PERIOD_S,
 ) -> Repeat:
-    """Messages that have piled up while their reader was `held`.
+    """Messages that have piled up while their readers were `held`.
 
-    They count from the first answer to the last. Raises BenchError where others come than expected.
+    They count from the first answer to the last; where the readers are `warm` and have no start
+    behind them, from the moment when they go on. Raises BenchError where other answers come than
+    expected.
     """
     async with ground.phase():
         since = await ground.bus.ends(work.answers)
@@ -142,15 +146,18 @@ async def drain(
             await holding.enter_async_context(held())
             await ground.bus.publish_all(work.topic, work.messages)
             async with ground.meter.reading(period_s):
+                went_on_ms = time.time() * 1000
                 await holding.aclose()
                 await ground.bus.grown(since, sum(work.expected.values()), within_s=SILENCE_S)
         answers = await ground.bus.answers(since)
         expect(answers, work.expected)
     ended = sorted(answer.at_ms for answer in answers if answer.kind in work.ends)
+    start_ms = went_on_ms if warm else min(answer.at_ms for answer in answers)
+    rate = len(ended) / (ended[-1] + 1 - start_ms) * 1000 if warm else per_second(ended)
     return Repeat(
         messages=len(work.messages),
-        per_second=per_second(ended),
-        usage=ground.meter.usage(min(answer.at_ms for answer in answers) / 1000, ended[-1] / 1000),
+        per_second=rate,
+        usage=ground.meter.usage(start_ms / 1000, ended[-1] / 1000),
         wal_bytes=ground.wal_bytes,
         bins=binned(ended),
     )
@@ -226,13 +233,13 @@ def binned(moments_ms: Sequence[int]) -> list[int]:
     return [counts[n] for n in range(max(counts) + 1)]
 
 
-def reservation(order_id: str, product: str) -> Outgoing:
-    """A `ReserveStock` of one unit."""
+def reservation(order_id: str, *products: str) -> Outgoing:
+    """A `ReserveStock` of one unit of each product; these are sorted."""
     message = ReserveStock(
         command_id=f"{order_id}:reserve:do",
         order_id=order_id,
         user_id="user_1",
-        items=(Line(product_id=product, quantity=1),),
+        items=tuple(Line(product_id=product, quantity=1) for product in products),
     )
     return _outgoing(order_id, message)
 

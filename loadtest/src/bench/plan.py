@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 STATE = Path(".state/bench")
+STOCK_STATE = Path(".state/bench-stock")
 REPORTS = Path("loadtest/reports")
 
 
