@@ -75,6 +75,15 @@ def advised(found: StockRecord) -> str:
     return sentence(choices(found), found.plan)
 
 
+def test_a_machine_with_other_work_is_told_with_the_advice() -> None:
+    run = record()
+    text = sentence(choices(run), run.plan, disturbed=True)
+    assert (
+        text
+        == f"{advised(run)} The machine was not left alone: measure again before you act on it."
+    )
+
+
 def test_where_all_are_alike_the_simplest_is_advised_and_that_it_is_only_that() -> None:
     text = advised(record())
     assert text == (
@@ -90,6 +99,7 @@ def test_a_machine_that_drifts_hides_no_difference_and_makes_none() -> None:
         "Choose redis for a crowd for 1 hot product (2 times the verdicts a second, spread 2 to 2,"
         " beside optimistic); optimistic, the simplest, in the other 5 cases: no other"
     )
+    assert text.endswith(" One in 20 of the 24 comparisons may be chance.")
     noise = record({(HOT_CROWD, REDIS): [3000.0, 1100.0, 1000.0]})
     assert advised(noise) == advised(record()), "faster in each round, and within the spreads"
 

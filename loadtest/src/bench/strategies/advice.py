@@ -109,8 +109,11 @@ def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ones, others, strict=True)]
 
 
-def sentence(found: Sequence[Choice], plan: StockPlan) -> str:
-    """What an operator should choose when, of the choices of all cases."""
+def sentence(found: Sequence[Choice], plan: StockPlan, *, disturbed: bool = False) -> str:
+    """What an operator should choose when, of the choices of all cases.
+
+    `disturbed`: other programs were at work, or the machine's own speed moved.
+    """
     if plan.repeats < MIN_VALUES:
         return (
             f"Nothing can be advised: a spread needs {MIN_VALUES} rounds at least, and there were"
@@ -136,7 +139,13 @@ def sentence(found: Sequence[Choice], plan: StockPlan) -> str:
         for one in found
         for strategy, seen in one.mixed
     ]
-    return f"{'; '.join(parts)}."
+    text = f"{'; '.join(parts)}."
+    if special or any(one.mixed for one in found):
+        count = len(found) * len(Virtue) * (len(STRATEGIES) - 1)
+        text += f" One in 20 of the {count} comparisons may be chance."
+    if disturbed:
+        text += " The machine was not left alone: measure again before you act on it."
+    return text
 
 
 def _with_gains(one: Choice, plan: StockPlan) -> str:

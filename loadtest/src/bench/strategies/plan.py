@@ -43,13 +43,13 @@ CASES: Final = tuple(Case(supply, contention) for supply in Supply for contentio
 class StockPlan(Yardsticks):
     """Sizes and repeats."""
 
-    commands: int = Field(10_000, ge=20)
+    commands: int = Field(8_000, ge=20)
     """`ReserveStock` in each backlog."""
     rate: int = Field(400, ge=1, le=100_000)
     """`ReserveStock` a second that arrive, whether or not stock keeps up."""
-    arrivals: int = Field(500, ge=20)
+    arrivals: int = Field(400, ge=20)
     """How many of them."""
-    repeats: int = Field(3, ge=1, le=50)
+    repeats: int = Field(4, ge=1, le=50)
     instances: int = Field(3, ge=1, le=12)
     """Of stock."""
     products: int = Field(100, ge=1, le=MAX_LINES)

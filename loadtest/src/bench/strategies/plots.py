@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COLOUR: Final = dict(zip(STRATEGIES, (COLOURS[0], COLOURS[3], COLOURS[1]), strict=True))
 ROW_IN: Final = 0.24
+EDGE: Final = 1.05
+"""Of the highest value, where a plot ends."""
 APART: Final = len(STRATEGIES) + 1
 """Rows from one case to the next."""
 
@@ -61,7 +63,9 @@ def _dots(
     axes.set_yticks(middles, [plan.title(case) for case in CASES])
     axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
-    axes.set_xlim(left=0)
+    # As far as anything was measured: of few repeats on a busy machine a spread has no end.
+    most = max(value for one in found for figure in of(one) for value in figure.values)
+    axes.set_xlim(0, most * EDGE)
     axes.set_xlabel(label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return svg(axes)

@@ -67,7 +67,8 @@ def print_strategies(console: Console, record: StockRecord) -> None:
 
 def advice(record: StockRecord) -> str:
     """The sentence that tells an operator what to choose when."""
-    return sentence(choices(record), record.plan)
+    disturbed = bool(disturbances(record, _repeats(record)))
+    return sentence(choices(record), record.plan, disturbed=disturbed)
 
 
 def strategies_page(record: StockRecord) -> str:
@@ -80,11 +81,11 @@ def strategies_page(record: StockRecord) -> str:
         ),
         section("Throughput", plot(
             throughput_plot(found, plan), f"Verdicts a second from a backlog of {plan.commands:,}"
-            f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals.",
+            f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals, cut off at the edge.",
         ) + _throughput(found) + bullets(limits_lines(record))),
         section("Latency", plot(
             latency_plot(found, plan), "From the moment a ReserveStock was to be published to its"
-            " verdict on the broker. Lines: 95 % intervals.",
+            " verdict on the broker. Lines: 95 % intervals, cut off at the edge.",
         ) + _latency(found)),
         section("Processor time", plot(
             cpu_plot(found, plan), f"Of one verdict, by part; stock is all {plan.instances}"
@@ -219,15 +220,16 @@ def _how(record: StockRecord) -> str:
         " alike. There are units enough, or a crowd: one unit for"
         f" {plan.orders_per_unit} orders, over the products as they are wanted. Every verdict is"
         " counted, and a run with another number of reservations than units fails.",
-        f"In each of the {plan.repeats} rounds every cell, in an order of the round's own:"
+        f"In each of the {plan.repeats} rounds every cell, the strategies of a case right after"
+        " each other, in an order of the round's own:"
         f" {plan.arrivals} orders that arrive evenly at {plan.rate} a second, and a backlog of"
         f" {plan.commands:,}, published while the instances stand still. In a round all strategies"
         " get the same orders. Products and instances are warm before anything counts; every"
         " phase starts at rest.",
-        "Rates count from the first verdict to the last; latency from the moment an order was to"
-        " be published to the broker's timestamp of the verdict. Spreads and yardsticks are those"
-        f" of `make bench`: pgbench -N at scale {plan.pgbench_scale} for {plan.pgbench_s} s before"
-        " and after, and a loop in Python.",
+        "A backlog counts from the moment when the instances go on to the last verdict; latency"
+        " from the moment when an order was to be published to the broker's timestamp of the"
+        " verdict. Spreads and yardsticks are those of `make bench`: pgbench -N at scale"
+        f" {plan.pgbench_scale} for {plan.pgbench_s} s before and after, and a loop in Python.",
     )
 
 

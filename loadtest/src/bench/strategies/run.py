@@ -74,7 +74,8 @@ async def frozen(pids: Sequence[int]) -> AsyncIterator[None]:
 
 @dataclass
 class _Rounds:
-    """Every cell once a round, in an order of the round's own: each follows each other one."""
+    """Every cell once a round: the strategies of a case right after each other, since they are
+    compared within the round, and all in an order of the round's own."""
 
     ground: Ground
     tallies: Tallies
@@ -87,19 +88,23 @@ class _Rounds:
         await shop.open()
         await self._drain(shop.first_orders())
         self.tell("all products are there, and every instance knows them")
-        cells = [
-            Cell(supply=case.supply, contention=case.contention, strategy=strategy)
+        cases = [
+            [
+                Cell(supply=case.supply, contention=case.contention, strategy=strategy)
+                for strategy in STRATEGIES
+            ]
             for case in CASES
-            for strategy in STRATEGIES
         ]
         for turn in range(self.plan.repeats):
             limits.loop_per_s.append(loop(self.plan.loop_s))
             await shop.stock_up(turn)
             await self._check()
-            for cell in random.Random(turn).sample(cells, len(cells)):
-                await self._visit(cell, turn)
+            chance = random.Random(turn)
+            for cells in chance.sample(cases, len(cases)):
+                for cell in chance.sample(cells, len(cells)):
+                    await self._visit(cell, turn)
         await self._check()
-        return cells
+        return [cell for cells in cases for cell in cells]
 
     async def _visit(self, cell: Cell, turn: int) -> None:
         cell.arrived.append(await self._phase(cell, RATE, turn))
