@@ -81,7 +81,8 @@ def strategies_page(record: StockRecord) -> str:
         ),
         section("Throughput", plot(
             throughput_plot(found, plan), f"Verdicts a second from a backlog of {plan.commands:,}"
-            f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals, cut off at the edge.",
+            f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals, cut off at"
+            " the edge.",
         ) + _throughput(found) + bullets(limits_lines(record))),
         section("Latency", plot(
             latency_plot(found, plan), "From the moment a ReserveStock was to be published to its"

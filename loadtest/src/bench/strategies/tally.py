@@ -28,7 +28,10 @@ class Tallies:
     def __init__(self, urls: Sequence[str]) -> None:
         """`urls` are those of the admin ports."""
         self._urls = urls
-        self._client = httpx.AsyncClient(timeout=ANSWER_WITHIN_S)
+        # A connection that is kept may be closed by the other end just when it is used again.
+        self._client = httpx.AsyncClient(
+            timeout=ANSWER_WITHIN_S, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     async def read(self) -> Tally:
         """All that was counted since the instances started. Raises BenchError."""
