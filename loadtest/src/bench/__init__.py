@@ -2,10 +2,12 @@
 
     machine   the two yardsticks: pgbench on the stack's own Postgres, and a loop in Python
     phases    backlogs that are drained, and orders that arrive at a fixed rate
+    stage     a stack of its own for a run
     run       all of it in rounds, on a stack of its own  ->  record (the raw figures, as JSON)
     figures   record  ->  medians, spreads, ratios to the yardsticks
     compare   two records  ->  what changed by more than both spreads
     page      record  ->  one page with plots
+    strategies   stock's strategies side by side, of the same pieces: `make bench-stock`
 
 What makes a figure honest: phases are repeated in rounds, so that a machine that drifts moves all
 of them; latency counts from the moment an order was to be placed, whether or not it could be; the

@@ -8,7 +8,7 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -17,9 +17,12 @@ from pydantic import ValidationError
 from bench.compare import compare
 from bench.errors import BenchError
 from bench.page import comparison_page, run_page
-from bench.plan import REPORTS, STATE, Plan
+from bench.plan import REPORTS, STATE, STOCK_STATE, Plan
 from bench.record import load, save
 from bench.run import run
+from bench.strategies.plan import StockPlan
+from bench.strategies.report import print_strategies, strategies_page
+from bench.strategies.run import run as run_strategies
 from bench.text import print_comparison, print_run
 from local_stack import StackError
 from orderctl.terminal import console, visible
@@ -28,7 +31,13 @@ from shared.kafka.topics import TopicError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
+    from bench.record import RunRecord
+
 INTERRUPTED = 130
+
+_P = TypeVar("_P", Plan, StockPlan)
 
 
 def main() -> int:
@@ -75,17 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--seconds", type=int, default=defaults.seconds, help="at each rate (%(default)s)"
     )
-    one.add_argument(
-        "--repeats", type=int, default=defaults.repeats,
-        help="of each phase (%(default)s); more make the spreads narrower",
-    )  # fmt: skip
-    one.add_argument("--pgbench-seconds", type=int, default=defaults.pgbench_s, metavar="SECONDS")
     one.add_argument("--baseline", type=Path, metavar="FILE", help="figures to compare with")
-    one.add_argument("--state", type=Path, default=STATE, metavar="DIR", help="of its stack")
-    one.add_argument(
-        "--out", type=Path, metavar="FILE",
-        help=f"where the figures go; the page goes beside them ({REPORTS}/<time>.json)",
-    )  # fmt: skip
+    _add_common(one, defaults, STATE)
+    _add_stock(commands)
     two = commands.add_parser(
         "compare",
         help="what changed from one run to another",
@@ -98,6 +99,60 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_stock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    defaults = StockPlan()
+    parser = commands.add_parser(
+        "stock",
+        help="measure stock's strategies side by side, in some 5 minutes",
+        description="Measures stock's strategies side by side over contention, on a stack of stock"
+        " alone, which is gone afterwards, and says what to choose when. Writes the figures (JSON)"
+        " and a page with plots. Nothing else should run on the machine.",
+    )
+    parser.set_defaults(run=_stock)
+    for name, text in (
+        ("commands", "in each backlog"),
+        ("rate", "ReserveStock a second that arrive"),
+        ("arrivals", "of these at the rate"),
+        ("instances", "of stock"),
+        ("products", "of those cells that have several"),
+        ("orders_per_unit", "of a crowd"),
+    ):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name),
+            help=f"{text} (%(default)s)",
+        )  # fmt: skip
+    parser.add_argument(
+        "--zipf-exponent", type=float, default=defaults.zipf_exponent, help="(%(default)s)"
+    )
+    _add_common(parser, defaults, STOCK_STATE)
+
+
+def _add_common(parser: argparse.ArgumentParser, defaults: Plan | StockPlan, state: Path) -> None:
+    parser.add_argument(
+        "--repeats", type=int, default=defaults.repeats,
+        help="of each phase (%(default)s); more make the spreads narrower",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pgbench-seconds", dest="pgbench_s", type=int, default=defaults.pgbench_s,
+        metavar="SECONDS",
+    )  # fmt: skip
+    parser.add_argument("--state", type=Path, default=state, metavar="DIR", help="of its stack")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help=f"where the figures go; the page goes beside them ({REPORTS}/<time>.json)",
+    )  # fmt: skip
+
+
+def _plan(kind: type[_P], arguments: argparse.Namespace) -> _P:
+    """The sizes that were asked for. Raises BenchError where one can't be."""
+    asked = {name: value for name, value in vars(arguments).items() if name in kind.model_fields}
+    try:
+        return kind(**asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BenchError(f"--{first['loc'][0]}: {first['msg']}") from error
+
+
 def _rates(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
@@ -107,23 +162,10 @@ def _rates(text: str) -> tuple[int, ...]:
 
 def _run(arguments: argparse.Namespace) -> int:
     screen = console()
-    try:
-        plan = Plan(
-            orders=arguments.orders,
-            commands=arguments.commands,
-            rates=arguments.rates,
-            seconds=arguments.seconds,
-            repeats=arguments.repeats,
-            pgbench_s=arguments.pgbench_seconds,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BenchError(f"--{first['loc'][0]}: {first['msg']}") from error
+    plan = _plan(Plan, arguments)
     before = load(arguments.baseline) if arguments.baseline else None
-    # An end that is asked for by a signal is as clean as one by Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    record = run(plan, arguments.state, lambda line: screen.print(visible(line), markup=False))
-    out = arguments.out or REPORTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M}.json"
+    record = run(plan, arguments.state, _teller(screen))
+    out = _out(arguments, "")
     save(record, out)
     screen.print()
     print_run(screen, record)
@@ -131,10 +173,37 @@ def _run(arguments: argparse.Namespace) -> int:
     if comparison is not None:
         screen.print()
         print_comparison(screen, comparison)
-    page = out.with_suffix(".html")
-    page.write_text(run_page(record, comparison, _name(arguments.baseline)), encoding="utf-8")
-    screen.print(f"{record.took_s:.0f} s; {page} shows it, {out} holds the figures", markup=False)
+    _write_page(screen, record, out, run_page(record, comparison, _name(arguments.baseline)))
     return 0
+
+
+def _stock(arguments: argparse.Namespace) -> int:
+    screen = console()
+    record = run_strategies(_plan(StockPlan, arguments), arguments.state, _teller(screen))
+    out = _out(arguments, "-stock")
+    save(record, out)
+    screen.print()
+    print_strategies(screen, record)
+    _write_page(screen, record, out, strategies_page(record))
+    return 0
+
+
+def _teller(screen: Console) -> Callable[[str], None]:
+    """Says how far a run is. An end that is asked for by a signal is as clean as one by Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    return lambda line: screen.print(visible(line), markup=False)
+
+
+def _out(arguments: argparse.Namespace, suffix: str) -> Path:
+    """Where the figures go."""
+    own: Path | None = arguments.out
+    return own or REPORTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M}{suffix}.json"
+
+
+def _write_page(screen: Console, record: RunRecord, out: Path, text: str) -> None:
+    page = out.with_suffix(".html")
+    page.write_text(text, encoding="utf-8")
+    screen.print(f"{record.took_s:.0f} s; {page} shows it, {out} holds the figures", markup=False)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -120,7 +120,7 @@ def _of_phase(phase: Phase, limits: Limits) -> list[Figure]:
         for label, share in (("p50", 0.5), ("p99", 0.99)):
             times = [float(quantile(one.latency_ms, share)) for one in repeats]
             key, text = f"{name}.{label}", f"{title}, {label}"
-            found.append(_time(key, text, "ms", times, "pgbench", limits, RESOLUTION_MS))
+            found.append(time_figure(key, text, "ms", times, "pgbench", limits, RESOLUTION_MS))
         # Where the system keeps up it is the rate itself, whatever the machine.
         reached = spread(rates)
         found.append(
@@ -130,9 +130,9 @@ def _of_phase(phase: Phase, limits: Limits) -> list[Figure]:
             )
         )  # fmt: skip
     else:
-        found.append(_rate(f"{name}.per_second", title, f"{each}s/s", rates, limits))
+        found.append(rate_figure(f"{name}.per_second", title, f"{each}s/s", rates, limits))
     costs = [cpu_ms(one) for one in repeats]
-    found.append(_time(f"{name}.cpu", f"{title}, CPU", f"ms/{each}", costs, "loop", limits))
+    found.append(time_figure(f"{name}.cpu", f"{title}, CPU", f"ms/{each}", costs, "loop", limits))
     sizes = [one.wal_bytes / one.messages for one in repeats]
     found.append(
         Figure(
@@ -143,16 +143,18 @@ def _of_phase(phase: Phase, limits: Limits) -> list[Figure]:
     return found
 
 
-def _rate(key: str, title: str, unit: str, values: Sequence[float], limits: Limits) -> Figure:
+def rate_figure(key: str, title: str, unit: str, values: Sequence[float], limits: Limits) -> Figure:
+    """Something a second, beside pgbench's transactions."""
     found = spread(values)
     ratio = found.over(reading(limits.pgbench_tps))
     return Figure(key, title, unit, "more", tuple(values), found, "pgbench", ratio)
 
 
-def _time(
+def time_figure(
     key: str, title: str, unit: str, values: Sequence[float], yardstick: Yardstick, limits: Limits,
     resolution: float = 0.0,
 ) -> Figure:  # fmt: skip
+    """A time in ms, beside how often the yardstick runs in it."""
     found = spread(values, resolution)
     limit = reading(limits.pgbench_tps if yardstick == "pgbench" else limits.loop_per_s)
     ratio = found.scaled(0.001).times(limit)

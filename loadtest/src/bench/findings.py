@@ -10,7 +10,9 @@ from bench.latencies import merged, quantile
 from bench.text import calm, interval, number
 
 if TYPE_CHECKING:
-    from bench.record import Phase, Record
+    from collections.abc import Sequence
+
+    from bench.record import Phase, Record, Repeat, RunRecord
 
 FULL = 0.9
 """A core, or all of them, in use by so much is called full."""
@@ -37,15 +39,26 @@ def findings(record: Record) -> list[str]:
             found.append(_of_rate(phase))
         else:
             found.append(what_limits(phase, record.machine.cores))
+    repeats = [one for phase in record.phases for one in phase.repeats]
+    return found + disturbances(record, repeats)
+
+
+def disturbances(record: RunRecord, repeats: Sequence[Repeat]) -> list[str]:
+    """What makes the figures of a run doubtful."""
+    found = []
     if not calm(record):
         found.append("The machine's own speed moved by more than a tenth during the run.")
-    share = _others_share(record)
-    if share > NOTICEABLE:
-        found.append(
-            f"{share:.0%} of the processors' time went to programs that don't belong to the run,"
-            " or to other machines: measure again when it is quiet."
-        )
-    return found
+    return found + others_at_work(record, repeats)
+
+
+def others_at_work(record: RunRecord, repeats: Sequence[Repeat]) -> list[str]:
+    """What other programs took, where it is worth a word."""
+    share = _others_share(repeats, record.machine.cores)
+    text = (
+        f"{share:.0%} of the processors' time went to programs that don't belong to the run,"
+        " or to other machines: measure again when it is quiet."
+    )
+    return [text] if share > NOTICEABLE else []
 
 
 def _of_rate(phase: Phase) -> str:
@@ -89,10 +102,9 @@ def what_limits(phase: Phase, cores: int) -> str:
     return f"{text}: no processor is full, so what is waited for limits it (disk, round trips)."
 
 
-def _others_share(record: Record) -> float:
+def _others_share(repeats: Sequence[Repeat], cores: int) -> float:
     window_s = foreign_s = 0.0
-    for phase in record.phases:
-        for one in phase.repeats:
-            window_s += one.usage.window_s
-            foreign_s += max(one.usage.others_s, 0.0) + one.usage.stolen_s
-    return foreign_s / (window_s * record.machine.cores) if window_s else 0.0
+    for one in repeats:
+        window_s += one.usage.window_s
+        foreign_s += max(one.usage.others_s, 0.0) + one.usage.stolen_s
+    return foreign_s / (window_s * cores) if window_s else 0.0

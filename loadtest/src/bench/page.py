@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING
 
 from bench.figures import figures, title_of
 from bench.findings import findings
 from bench.latencies import merged, quantile
+from bench.markup import bullets, circumstances, page, paragraphs, plot, section, table
 from bench.plots import change_plot, cores_plot, cpu_plot, drain_plot, latency_plot
 from bench.text import interval, limits_lines, number, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from bench.compare import Comparison
     from bench.record import Record
 
@@ -26,77 +23,37 @@ SHARES = (0.5, 0.9, 0.99, 0.999, 1.0)
 def run_page(record: Record, comparison: Comparison | None = None, baseline: str = "") -> str:
     """The page of one run, with what changed since a baseline where one is given."""
     sections = [
-        _section("In short", _list(findings(record))),
-        _section("The figures", _figures(record)),
+        section("In short", bullets(findings(record))),
+        section("The figures", _figures(record)),
     ]
     if comparison is not None:
-        sections.append(_section(f"Since {baseline}", _comparison(comparison)))
+        sections.append(section(f"Since {baseline}", _comparison(comparison)))
     sections += [
-        _section("Latency", _latency(record)),
-        _section(
+        section("Latency", _latency(record)),
+        section(
             "Draining a backlog",
-            _plot(drain_plot(record), "Orders that ended, a second, while the backlog lasted. Grey:"
+            plot(drain_plot(record), "Orders that ended, a second, while the backlog lasted. Grey:"
                   " the transactions a second of pgbench, before and after."),
         ),
-        _section(
+        section(
             "Where the processors' time goes",
-            _plot(cpu_plot(record), "Processor time of one order or command by part, each phase on"
+            plot(cpu_plot(record), "Processor time of one order or command by part, each phase on"
                   " its own scale. At a low rate it is mostly what the parts use while they wait."
                   " The benchmark's own is left out.")
-            + _plot(cores_plot(record), "Cores in use while each phase ran; the dashed line is all"
+            + plot(cores_plot(record), "Cores in use while each phase ran; the dashed line is all"
                     " of them. 'others' are programs that don't belong to the run, and work of the"
                     " kernel; 'stolen' went to other machines on the same host."),
         ),
-        _section("Memory at the end", _memory(record)),
-        _section("What was measured, and how", _how(record)),
+        section("Memory at the end", _memory(record)),
+        section("What was measured, and how", _how(record)),
     ]  # fmt: skip
-    subtitle = (
-        f"{record.started_at}, commit {record.commit}, {record.took_s:.0f} s;"
-        f" {record.machine.cores} cores ({record.machine.processor}),"
-        f" {record.machine.memory_bytes / 1024**3:.0f} GiB, {record.machine.system},"
-        f" Python {record.machine.python}, PostgreSQL {record.machine.postgres},"
-        f" Kafka {record.machine.broker}"
-    )
-    return _page("Order system: a benchmark", subtitle, sections)
+    return page("Order system: a benchmark", circumstances(record), sections)
 
 
 def comparison_page(comparison: Comparison, before: str, after: str) -> str:
     """The page of two runs."""
-    section = _section("After over before", _comparison(comparison))
-    return _page("Order system: two benchmarks compared", f"{before} → {after}", [section])
-
-
-def _page(title: str, subtitle: str, sections: Sequence[str]) -> str:
-    template = Template(files("bench").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(title), subtitle=escape(subtitle), body="\n".join(sections)
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<h2>{escape(title)}</h2>\n{content}"
-
-
-def _paragraphs(*texts: str) -> str:
-    return "\n".join(f"<p>{escape(text)}</p>" for text in texts)
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _plot(svg: str, caption: str) -> str:
-    return (
-        f'<figure role="img" aria-label="{escape(caption)}">{svg}'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells of rows may hold markup; whoever makes them has escaped them."""
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = "".join("<tr>" + "".join(f"<td>{one}</td>" for one in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+    changes = section("After over before", _comparison(comparison))
+    return page("Order system: two benchmarks compared", f"{before} → {after}", [changes])
 
 
 def _figures(record: Record) -> str:
@@ -112,13 +69,13 @@ def _figures(record: Record) -> str:
         for figure in figures(record)
     ]
     head = ("", "median", "spread", "beside the machine", "spread", "each time")
-    return _table(head, rows) + _list(limits_lines(record))
+    return table(head, rows) + bullets(limits_lines(record))
 
 
 def _latency(record: Record) -> str:
     rates = [phase for phase in record.phases if phase.kind == "rate"]
     if not rates:
-        return _paragraphs("No rate was measured.")
+        return paragraphs("No rate was measured.")
     rows = []
     for phase in rates:
         counts = merged(one.latency_ms for one in phase.repeats)
@@ -132,11 +89,11 @@ def _latency(record: Record) -> str:
             ]
         )
     head = ["all repeats together, ms", "orders", "p50", "p90", "p99", "p99.9", "longest"]
-    return _plot(
+    return plot(
         latency_plot(record),
         "From the moment an order was to be placed to its outcome on the broker. Faint: each"
         " repeat. What the last percentiles say rests on few orders.",
-    ) + _table([*head, "sent late, p99"], rows)
+    ) + table([*head, "sent late, p99"], rows)
 
 
 def _memory(record: Record) -> str:
@@ -144,7 +101,7 @@ def _memory(record: Record) -> str:
         (escape(name), f"{held / MIB:,.0f} MiB")
         for name, held in sorted(record.memory_bytes.items())
     ]
-    return _table(("", "resident"), rows) + _paragraphs(
+    return table(("", "resident"), rows) + paragraphs(
         "Of Postgres all processes together, each shared page once."
     )
 
@@ -163,9 +120,9 @@ def _comparison(comparison: Comparison) -> str:
         for change in comparison.changes
     ]
     head = ("", "before", "after", "as measured", "beside the machine", "spread", "")
-    found = _table(head, rows) + _list(comparison.remarks)
+    found = table(head, rows) + bullets(comparison.remarks)
     if comparison.changes:
-        found += _plot(
+        found += plot(
             change_plot(comparison.changes),
             "After over before: solid once the machine's own speed is taken out, dotted as"
             " measured. Grey: no difference seen, since one of them crosses 1.",
@@ -181,7 +138,7 @@ def _how(record: Record) -> str:
         if record.spans_bytes is None
         else f"Spans are exported, one order in a hundred as ever: {record.spans_bytes:,} bytes."
     )
-    return _paragraphs(
+    return paragraphs(
         "The whole system runs as processes on one machine: every service once, Postgres, Valkey,"
         " Kafka, and the benchmark, which publishes and reads. Orders have one line of one of 100"
         " products (uniform), no coupon, and are paid at once from one of 10,000 wallets."

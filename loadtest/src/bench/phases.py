@@ -6,8 +6,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.bus import Answer, Bus, Outgoing
@@ -19,9 +20,11 @@ from local_stack.seed import PRODUCTS, USERS, product_id
 from orderctl.draining import wait_until_at_rest
 from shared.contracts.orders import Line, PlaceOrder
 from shared.contracts.stock import ReserveStock
+from shared.contracts.topics import GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     import asyncpg
 
@@ -52,6 +55,8 @@ class Ground:
     database: asyncpg.Connection[asyncpg.Record]
     """As the superuser."""
     meter: Meter
+    groups: Collection[str] = tuple(GROUPS)
+    """The consumer groups that have read everything once the system rests."""
     wal_bytes: int = field(default=0, init=False)
     """Written in the last phase."""
 
@@ -64,7 +69,9 @@ class Ground:
         before = await self._wal()
         yield
         dsn = self.stack.env().database_url
-        found = await wait_until_at_rest(dsn, self.connection, within_s=REST_WITHIN_S)
+        found = await wait_until_at_rest(
+            dsn, self.connection, within_s=REST_WITHIN_S, groups=self.groups
+        )
         if moving := found.at_work:
             raise BenchError(f"{REST_WITHIN_S:.0f} s after a phase the system is at work: {moving}")
         self.wal_bytes = await self._wal() - before
@@ -76,26 +83,24 @@ class Ground:
         return int(written)
 
 
+@dataclass(frozen=True)
+class Work:
+    """The messages of one phase, and what has to come of them."""
+
+    topic: str
+    messages: Sequence[Outgoing]
+    """Each by the id of its order, which is the key of its answers, too."""
+    answers: str
+    """The topic of the answers."""
+    expected: Mapping[str, int]
+    """How many answers of which type."""
+    ends: frozenset[str]
+    """The types of which each message gets one, and has ended then."""
+
+
 async def drain_orders(ground: Ground, orders: int, run: str) -> Repeat:
     """Orders that have piled up before the orchestrator: one line, no coupon, from wallets."""
-    messages = [_order(f"{run}-{n}") for n in range(orders)]
-    async with ground.phase():
-        since = await ground.bus.ends(EVENTS)
-        await asyncio.to_thread(ground.stack.hold, ORCHESTRATOR)
-        await ground.bus.publish_all(ORDERS, messages)
-        async with ground.meter.reading(PERIOD_S):
-            await asyncio.to_thread(ground.stack.release, ORCHESTRATOR)
-            await ground.bus.grown(since, 2 * orders, within_s=SILENCE_S)  # accepted, and ended
-        answers = await ground.bus.answers(since)
-        expect(answers, {ACCEPTED: orders, CONFIRMED: orders})
-    ended = sorted(answer.at_ms for answer in answers if answer.kind == CONFIRMED)
-    return Repeat(
-        messages=orders,
-        per_second=per_second(ended),
-        usage=ground.meter.usage(min(answer.at_ms for answer in answers) / 1000, ended[-1] / 1000),
-        wal_bytes=ground.wal_bytes,
-        bins=binned(ended),
-    )
+    return await drain(ground, _orders(orders, run), partial(held, ground.stack, ORCHESTRATOR))
 
 
 async def drain_commands(ground: Ground, commands: int, run: str) -> Repeat:
@@ -103,34 +108,70 @@ async def drain_commands(ground: Ground, commands: int, run: str) -> Repeat:
 
     The orchestrator reads the replies, as ever, and ignores them.
     """
-    messages = [_reservation(f"{run}-{n}") for n in range(commands)]
+    messages = [reservation(f"{run}-{n}", _product()) for n in range(commands)]
+    work = Work(STOCK, messages, REPLIES, {RESERVED: commands}, frozenset({RESERVED}))
+    return await drain(ground, work, partial(held, ground.stack, STOCK_PART))
+
+
+async def at_rate(ground: Ground, rate: int, seconds: int, run: str) -> Repeat:
+    """Orders that arrive evenly for so many seconds."""
+    return await arrive(ground, _orders(rate * seconds, run), rate)
+
+
+@asynccontextmanager
+async def held(stack: Stack, part: str) -> AsyncIterator[None]:
+    """The part is not there meanwhile, and has started again afterwards."""
+    await asyncio.to_thread(stack.hold, part)
+    yield  # where it fails meanwhile, so has the run, and the stack is stopped
+    await asyncio.to_thread(stack.release, part)
+
+
+async def drain(
+    ground: Ground,
+    work: Work,
+    held: Callable[[], AbstractAsyncContextManager[None]],
+    *,
+    warm: bool = False,
+    period_s: float = PERIOD_S,
+) -> Repeat:
+    """Messages that have piled up while their readers were `held`.
+
+    They count from the first answer to the last; where the readers are `warm` and have no start
+    behind them, from the moment when they go on. Raises BenchError where other answers come than
+    expected.
+    """
     async with ground.phase():
-        since = await ground.bus.ends(REPLIES)
-        await asyncio.to_thread(ground.stack.hold, STOCK_PART)
-        await ground.bus.publish_all(STOCK, messages)
-        async with ground.meter.reading(PERIOD_S):
-            await asyncio.to_thread(ground.stack.release, STOCK_PART)
-            await ground.bus.grown(since, commands, within_s=SILENCE_S)
+        since = await ground.bus.ends(work.answers)
+        async with AsyncExitStack() as holding:
+            await holding.enter_async_context(held())
+            await ground.bus.publish_all(work.topic, work.messages)
+            async with ground.meter.reading(period_s):
+                went_on_ms = time.time() * 1000
+                await holding.aclose()
+                await ground.bus.grown(since, sum(work.expected.values()), within_s=SILENCE_S)
         answers = await ground.bus.answers(since)
-        expect(answers, {RESERVED: commands})
-    ended = sorted(answer.at_ms for answer in answers)
+        expect(answers, work.expected)
+    ended = sorted(answer.at_ms for answer in answers if answer.kind in work.ends)
+    start_ms = went_on_ms if warm else min(answer.at_ms for answer in answers)
+    rate = len(ended) / (ended[-1] + 1 - start_ms) * 1000 if warm else per_second(ended)
     return Repeat(
-        messages=commands,
-        per_second=per_second(ended),
-        usage=ground.meter.usage(ended[0] / 1000, ended[-1] / 1000),
+        messages=len(work.messages),
+        per_second=rate,
+        usage=ground.meter.usage(start_ms / 1000, ended[-1] / 1000),
         wal_bytes=ground.wal_bytes,
         bins=binned(ended),
     )
 
 
-async def at_rate(ground: Ground, rate: int, seconds: int, run: str) -> Repeat:
-    """Orders that arrive evenly, each at its time, whether or not the system keeps up.
+async def arrive(ground: Ground, work: Work, rate: int) -> Repeat:
+    """Messages that arrive evenly, each at its time, whether or not the system keeps up.
 
-    Latency runs from that time to the broker's timestamp of the outcome.
+    Latency runs from that time to the broker's timestamp of the answer that ends it. Raises
+    BenchError where other answers come than expected, or the clocks disagree.
     """
-    messages = [_order(f"{run}-{n}") for n in range(rate * seconds)]
+    messages = work.messages
     async with ground.phase():
-        since = await ground.bus.ends(EVENTS)
+        since = await ground.bus.ends(work.answers)
         sent = []
         late_ms = []
         async with ground.meter.reading(None):
@@ -139,13 +180,15 @@ async def at_rate(ground: Ground, rate: int, seconds: int, run: str) -> Repeat:
                 if (wait_s := start + n / rate - time.time()) > 0:
                     await asyncio.sleep(wait_s)
                 late_ms.append((time.time() - start - n / rate) * 1000)
-                sent.append(await ground.bus.publish(ORDERS, message))
+                sent.append(await ground.bus.publish(work.topic, message))
             await asyncio.gather(*sent)
-            await ground.bus.grown(since, 2 * len(messages), within_s=SILENCE_S)
+            await ground.bus.grown(since, sum(work.expected.values()), within_s=SILENCE_S)
         answers = await ground.bus.answers(since)
-        expect(answers, {ACCEPTED: len(messages), CONFIRMED: len(messages)})
-    intended_ms = {f"{run}-{n}": (start + n / rate) * 1000 for n in range(len(messages))}
-    ended = {answer.key: answer.at_ms for answer in answers if answer.kind == CONFIRMED}
+        expect(answers, work.expected)
+    intended_ms = {
+        message.key.decode(): (start + n / rate) * 1000 for n, message in enumerate(messages)
+    }
+    ended = {answer.key: answer.at_ms for answer in answers if answer.kind in work.ends}
     last_ms = max(ended.values())
     # A timestamp is a whole millisecond that had begun: the end of it is the latest it can mean.
     latencies_ms = [at_ms + 1 - intended_ms[key] for key, at_ms in ended.items()]
@@ -165,7 +208,7 @@ async def at_rate(ground: Ground, rate: int, seconds: int, run: str) -> Repeat:
     )
 
 
-def expect(answers: Sequence[Answer], expected: dict[str, int]) -> None:
+def expect(answers: Sequence[Answer], expected: Mapping[str, int]) -> None:
     """Raises BenchError where other answers came: then the figures are of other work."""
     found = Counter(answer.kind for answer in answers)
     if found != expected:
@@ -190,20 +233,31 @@ def binned(moments_ms: Sequence[int]) -> list[int]:
     return [counts[n] for n in range(max(counts) + 1)]
 
 
-def _order(order_id: str) -> Outgoing:
-    user = f"user_{random.randint(1, USERS)}"
-    return _outgoing(order_id, PlaceOrder(order_id=order_id, user_id=user, items=_line()))
-
-
-def _reservation(order_id: str) -> Outgoing:
+def reservation(order_id: str, *products: str) -> Outgoing:
+    """A `ReserveStock` of one unit of each product; these are sorted."""
     message = ReserveStock(
-        command_id=f"{order_id}:reserve:do", order_id=order_id, user_id="user_1", items=_line()
+        command_id=f"{order_id}:reserve:do",
+        order_id=order_id,
+        user_id="user_1",
+        items=tuple(Line(product_id=product, quantity=1) for product in products),
     )
     return _outgoing(order_id, message)
 
 
-def _line() -> tuple[Line]:
-    return (Line(product_id=product_id(random.randint(1, PRODUCTS)), quantity=1),)
+def _orders(count: int, run: str) -> Work:
+    messages = [_order(f"{run}-{n}") for n in range(count)]
+    expected = {ACCEPTED: count, CONFIRMED: count}
+    return Work(ORDERS, messages, EVENTS, expected, frozenset({CONFIRMED}))
+
+
+def _order(order_id: str) -> Outgoing:
+    user = f"user_{random.randint(1, USERS)}"
+    items = (Line(product_id=_product(), quantity=1),)
+    return _outgoing(order_id, PlaceOrder(order_id=order_id, user_id=user, items=items))
+
+
+def _product() -> str:
+    return product_id(random.randint(1, PRODUCTS))
 
 
 def _outgoing(key: str, message: Message) -> Outgoing:

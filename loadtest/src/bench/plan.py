@@ -8,13 +8,23 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 STATE = Path(".state/bench")
+STOCK_STATE = Path(".state/bench-stock")
 REPORTS = Path("loadtest/reports")
 
 
 Rate = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class Plan(BaseModel):
+class Yardsticks(BaseModel):
+    """How the machine's own limits are read."""
+
+    pgbench_s: int = Field(15, ge=1)
+    pgbench_scale: int = Field(10, ge=1)
+    loop_s: float = Field(1.0, gt=0)
+    """How long the loop in Python runs each time."""
+
+
+class Plan(Yardsticks):
     """Sizes and repeats. Runs of other plans can be compared, and are told to differ."""
 
     orders: int = Field(20_000, ge=10)
@@ -26,10 +36,6 @@ class Plan(BaseModel):
     seconds: int = Field(10, ge=1)
     """How long they arrive."""
     repeats: int = Field(3, ge=1, le=50)
-    pgbench_s: int = Field(15, ge=1)
-    pgbench_scale: int = Field(10, ge=1)
-    loop_s: float = Field(1.0, gt=0)
-    """How long the loop in Python runs each time."""
 
     @property
     def warm_up_orders(self) -> int:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from bench.figures import title_of
 from bench.latencies import curve, merged
 from bench.record import BIN_MS
-from bench.usage import OWN
+from bench.usage import OWN, base_name
 from orderctl.terminal import visible
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bench.compare import Change
-    from bench.record import Phase, Record
+    from bench.record import Phase, Record, Repeat
 
 COLOURS = ("#2364aa", "#d1495b", "#3a7d44", "#e09f3e", "#6d597a", "#4a8fa3", "#8d6b48", "#777777")
 PARTS = {
@@ -65,7 +65,7 @@ _STYLE: Any = {
 
 def latency_plot(record: Record) -> str:
     """One curve a rate, of all repeats together; each repeat faint behind it."""
-    axes = _axes(3.6)
+    axes = new_axes(3.6)
     for phase, colour in zip(_rates(record), cycle(COLOURS), strict=False):
         for one in phase.repeats:
             axes.step(*curve(one.latency_ms), color=colour, alpha=0.25, linewidth=0.9, where="pre")
@@ -78,7 +78,7 @@ def latency_plot(record: Record) -> str:
     axes.set_xlabel("share of orders that were faster")
     axes.set_ylabel("ms from PlaceOrder to outcome")
     axes.legend(loc="upper left")
-    return _svg(axes)
+    return svg(axes)
 
 
 def percentile_name(one_in: float) -> str:
@@ -88,7 +88,7 @@ def percentile_name(one_in: float) -> str:
 
 def drain_plot(record: Record) -> str:
     """Orders that ended in each bin, a second, one line a repeat."""
-    axes = _axes(3.0)
+    axes = new_axes(3.0)
     for n, one in enumerate(record.phase("drain").repeats):
         whole = one.bins[:-1] or one.bins  # the last bin is not full
         moments = [(place + 0.5) * BIN_MS / 1000 for place in range(len(whole))]
@@ -101,7 +101,7 @@ def drain_plot(record: Record) -> str:
     axes.set_xlabel("seconds since the first outcome")
     axes.set_ylabel("orders a second")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _svg(axes)
+    return svg(axes)
 
 
 def cpu_plot(record: Record) -> str:
@@ -111,7 +111,7 @@ def cpu_plot(record: Record) -> str:
         canvas = Canvas(figsize=(WIDTH_IN, 2.3 * rows), layout="constrained")
         panels = canvas.subplots(rows, 2, squeeze=False).flatten()
     for panel, phase in zip(panels, record.phases, strict=False):
-        parts = _in_order(cpu_by_part(phase))
+        parts = _in_order(cpu_by_part(phase.repeats))
         panel.barh(
             list(map(drawn, parts)), list(parts.values()), color=[_colour(name) for name in parts]
         )
@@ -122,7 +122,7 @@ def cpu_plot(record: Record) -> str:
         panel.set_xlabel(f"ms of processor time for one {each}")
     for panel in panels[len(record.phases) :]:
         panel.set_visible(False)
-    return _svg(panels[0])
+    return svg(panels[0])
 
 
 def cores_plot(record: Record) -> str:
@@ -139,23 +139,23 @@ def cores_plot(record: Record) -> str:
             for name, seconds in used.items():
                 found[name] += seconds / max(one.usage.window_s, 1e-9) / len(phase.repeats)
         bars.append((title_of(phase), found))
-    return _stacked(bars, f"cores in use, of {record.machine.cores}", record.machine.cores)
+    return stacked_plot(bars, f"cores in use, of {record.machine.cores}", record.machine.cores)
 
 
-def cpu_by_part(phase: Phase) -> dict[str, float]:
+def cpu_by_part(repeats: Sequence[Repeat]) -> dict[str, float]:
     """Milliseconds for one message, mean of the repeats; the benchmark's own left out."""
     found: dict[str, float] = {}
-    for one in phase.repeats:
+    for one in repeats:
         for name, seconds in one.usage.cpu_s.items():
             if name != OWN:
-                share = seconds * 1000 / one.messages / len(phase.repeats)
+                share = seconds * 1000 / one.messages / len(repeats)
                 found[name] = found.get(name, 0.0) + share
     return found
 
 
 def change_plot(changes: Sequence[Change]) -> str:
     """After over before beside the machine, with its spread; 1 is no change."""
-    axes = _axes(0.9 + 0.34 * len(changes))
+    axes = new_axes(0.9 + 0.34 * len(changes))
     for place, change in enumerate(changes):
         found = change.beside_machine
         colour = {"better": COLOURS[2], "worse": COLOURS[1]}.get(change.verdict, "#777777")
@@ -174,27 +174,32 @@ def change_plot(changes: Sequence[Change]) -> str:
     axes.set_yticks(range(len(changes)), [drawn(change.after.title) for change in changes])
     axes.invert_yaxis()
     axes.set_xlabel("after over before, beside the machine (1: no change)")
-    return _svg(axes)
+    return svg(axes)
 
 
-def _stacked(bars: Sequence[tuple[str, dict[str, float]]], label: str, limit: float) -> str:
-    axes = _axes(0.9 + 0.42 * len(bars))
+def stacked_plot(
+    bars: Sequence[tuple[str, dict[str, float]]], label: str, limit: float | None = None
+) -> str:
+    """Named bars of parts, and the limit of all where there is one."""
+    axes = new_axes(0.9 + 0.42 * len(bars))
     names = list(_in_order({name: 0.0 for _, parts in bars for name in parts}))
+    longest = limit or max(sum(parts.values()) for _, parts in bars)
     left = [0.0] * len(bars)
     for name in names:
         widths = [parts.get(name, 0.0) for _, parts in bars]
-        if max(widths) < limit * SMALLEST_SHARE:
+        if max(widths) < longest * SMALLEST_SHARE:
             continue
         places = range(len(bars))
         axes.barh(places, widths, left=left, color=_colour(name), label=drawn(name), height=0.66)
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.axvline(limit, color="#333333", linewidth=0.8, linestyle="--")
+    if limit is not None:
+        axes.axvline(limit, color="#333333", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(bars)), [name for name, _ in bars])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _svg(axes)
+    return svg(axes)
 
 
 def drawn(name: str) -> str:
@@ -210,26 +215,24 @@ def _part(name: str) -> str:
 
 
 def _in_order(parts: dict[str, float]) -> dict[str, float]:
-    order = list(PARTS)
+    order = {name: place for place, name in enumerate(PARTS)}
     return dict(
-        sorted(
-            parts.items(),
-            key=lambda one: (order.index(_part(one[0])) if _part(one[0]) in order else 99, one[0]),
-        )
+        sorted(parts.items(), key=lambda one: (order.get(base_name(one[0]), len(order)), one[0]))
     )
 
 
 def _colour(name: str) -> str:
-    return PARTS.get(_part(name), COLOURS[-1])
+    return PARTS.get(base_name(name), COLOURS[-1])
 
 
-def _axes(height_in: float) -> Axes:
+def new_axes(height_in: float) -> Axes:
+    """One plot of a page, as wide as the page."""
     with mpl.rc_context(_STYLE):
         axes: Axes = Canvas(figsize=(WIDTH_IN, height_in)).subplots()
         return axes
 
 
-def _svg(axes: Axes) -> str:
+def svg(axes: Axes) -> str:
     """Without a prologue, and with ids that no other plot on the page has."""
     canvas = axes.get_figure(root=True)
     if canvas is None:

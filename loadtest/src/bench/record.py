@@ -75,21 +75,26 @@ class Limits(BaseModel):
     """Rounds in a second of processor time."""
 
 
-class Record(BaseModel):
-    """One run."""
+class RunRecord(BaseModel):
+    """What every run notes, whatever it measures."""
 
     format: Literal[1] = 1
     started_at: str
     took_s: float
     commit: str
-    plan: Plan
     machine: Machine
     limits: Limits
+    spans_bytes: int | None = None
+    """Of spans that the services exported; None where they went elsewhere."""
+
+
+class Record(RunRecord):
+    """One run of the whole system."""
+
+    plan: Plan
     phases: list[Phase]
     memory_bytes: dict[str, int]
     """Resident memory of each part when all was done; of Postgres with shared pages once."""
-    spans_bytes: int | None = None
-    """Of spans that the services exported; None where they went elsewhere."""
 
     def phase(self, name: str) -> Phase:
         """The phase of that name. Raises KeyError."""
@@ -116,7 +121,7 @@ def load(path: Path) -> Record:
         ) from error
 
 
-def save(record: Record, path: Path) -> None:
+def save(record: RunRecord, path: Path) -> None:
     """Write it where others can load it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.compare import Comparison
-    from bench.record import Record
+    from bench.record import Record, RunRecord
 
 CALM = 1.1
 """A machine whose yardstick moved by less is called calm."""
@@ -46,7 +46,7 @@ def ratio(figure: Figure) -> str:
     return f"{number(figure.ratio.median)} of pgbench"
 
 
-def limits_lines(record: Record) -> list[str]:
+def limits_lines(record: RunRecord) -> list[str]:
     """The yardsticks, and whether they stood still."""
     lines = []
     for name, unit, values in (
@@ -65,7 +65,7 @@ def limits_lines(record: Record) -> list[str]:
     return lines
 
 
-def calm(record: Record) -> bool:
+def calm(record: RunRecord) -> bool:
     """Whether both yardsticks stood still within a tenth."""
     return max(drift(record.limits.pgbench_tps), drift(record.limits.loop_per_s)) <= CALM
 

@@ -115,6 +115,12 @@ def usage_between(readings: list[Reading], start: float, end: float) -> Usage:
     return Usage(window_s=max(last - first, 0.0), cpu_s=used, others_s=others, stolen_s=stolen)
 
 
+def base_name(name: str) -> str:
+    """The name of a part without the number of the replica."""
+    base, _, end = name.rpartition("-")
+    return base if end.isdigit() else name
+
+
 def _at(readings: list[Reading], moment: float) -> dict[str, float]:
     place = bisect_right([one.at for one in readings], moment)
     if place >= len(readings):

@@ -17,7 +17,11 @@ from bench.machine import DATABASE, loop, pgbench
 from bench.page import run_page
 from bench.plan import Plan
 from bench.run import run
+from bench.strategies.plan import CASES, STRATEGIES, StockPlan, Supply
+from bench.strategies.report import strategies_page
+from bench.strategies.run import run as run_strategies
 from local_stack.processes import find_left_over
+from shared.contracts.stock import StockStrategy
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
@@ -51,6 +55,32 @@ def test_a_run_measures_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert all(figure.spread.low is None for figure in figures(record)), "once is no spread"
     assert "orders drained" in run_page(record)
     assert "round 1 of 1" in "\n".join(told)
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.timeout(WITHIN_S)
+def test_a_run_of_the_strategies_measures_every_cell_and_leaves_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    plan = StockPlan(
+        commands=60, rate=200, arrivals=40, repeats=1, instances=2, products=5,
+        pgbench_s=1, pgbench_scale=1, loop_s=0.05,
+    )  # fmt: skip
+    record = run_strategies(plan, tmp_path / "state", told.append)
+    assert len(record.cells) == len(CASES) * len(STRATEGIES)
+    for cell in record.cells:
+        (drained,), (arrived,) = cell.drained, cell.arrived
+        share = 1 if cell.supply is Supply.ENOUGH else plan.orders_per_unit
+        assert (drained.reserved, arrived.reserved) == (60 // share, 40 // share)
+        assert sum(drained.done.bins) == 60
+        assert sum(arrived.done.latency_ms.values()) == 40
+        parts = drained.done.usage.cpu_s.keys() - {"kafka"}  # which may be another's
+        assert parts == {"postgres", "valkey", "stock-0", "stock-1", "bench", "supervisor"}
+        assert drained.tally.chunks > 0
+        turned_away = cell.strategy is StockStrategy.REDIS and cell.supply is Supply.CROWD
+        assert (drained.tally.turned_away > 0) == turned_away
+        locks_first = cell.strategy is not StockStrategy.OPTIMISTIC
+        assert not (locks_first and drained.tally.conflicts)
+    assert "Nothing can be advised" in strategies_page(record), "once is no spread"
     assert not (tmp_path / "state").exists()
 
 

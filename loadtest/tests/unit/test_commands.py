@@ -12,7 +12,7 @@ from bench.bus import Answer
 from bench.errors import BenchError
 from bench.phases import binned, expect, per_second
 from bench.record import load, save
-from bench.run import check_disk
+from bench.stage import check_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

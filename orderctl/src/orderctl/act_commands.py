@@ -102,7 +102,11 @@ class Choice:
     def check(self) -> None:
         """Ends the process where it is none, or not clear."""
         if bool(self.order_ids) is self.all_stuck:
-            fail("name orders, or say --all-stuck for those that wait for an operator", USAGE)
+            fail(
+                "name orders, or say --all-stuck for those that wait for an operator"
+                f"{': not both' if self.order_ids else ''}",
+                USAGE,
+            )
         if not self.all_stuck and (self.reason or self.stuck_before or self.yes):
             fail("--reason, --stuck-before and --yes go with --all-stuck", USAGE)
         if self.yes and not self.stuck_before:

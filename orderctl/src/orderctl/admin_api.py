@@ -67,7 +67,10 @@ class AdminPort:
         title = problem.get("title") or f"HTTP {response.status_code}"
         told = f"{title}: {problem.get('detail') or response.text[:500]}"
         if response.status_code == httpx.codes.NOT_FOUND and title == NO_SUCH_ROUTE:
-            told += f"; {self._service} at {self._url} is older than this orderctl"
+            told += (
+                f"; is {self._url} the admin port of {self._service} (`make env`)?"
+                " Else it is older than this orderctl"
+            )
         if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise AwayError(told)
         raise OperatorError(told)

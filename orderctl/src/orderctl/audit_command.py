@@ -77,6 +77,8 @@ def audit_command(
     Waits until the system rests, or until the time is up. Exit code 0: all hold; 1: one is
     violated; 2: none is, as far as could be looked at, but something could not be. A database that
     takes connections and doesn't answer within 10 s ends it.
+
+    Example: orderctl audit --live --json
     """
     if every:
         _go_on(database_url, every, metrics_host, metrics_port)

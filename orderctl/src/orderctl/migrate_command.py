@@ -27,6 +27,8 @@ def migrate_command(
     """Create roles and schemas where they are missing, and bring every schema up to date.
 
     Safe to run at any time and by several at once.
+
+    Example: orderctl migrate --admin-url postgresql://postgres:secret@db:5432/shop
     """
 
     async def work() -> None:

@@ -21,7 +21,10 @@ def create(
         typer.Option(envvar="KAFKA_REPLICATION", help="Replicas of each partition.", min=1),
     ] = 1,
 ) -> None:
-    """Create the topics that are missing."""
+    """Create the topics that are missing.
+
+    Example: orderctl topics create --replication 3
+    """
 
     async def work() -> None:
         connection = KafkaConnection(bootstrap_servers, prefix)
@@ -34,7 +37,10 @@ def create(
 
 
 def check(bootstrap_servers: Bootstrap, prefix: Prefix = "") -> None:
-    """Say which topics are missing or have another number of partitions."""
+    """Say which topics are missing or have another number of partitions.
+
+    Example: orderctl topics check --prefix staging.
+    """
 
     async def work() -> None:
         await verify_topics(KafkaConnection(bootstrap_servers, prefix), TOPICS, within_s=0)

@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 
 from orderctl.options import AsJson
-from orderctl.running import fail
+from orderctl.running import USAGE, fail
 from orderctl.terminal import console, facts_table, visible
 from orderctl.watching import Sight, Watcher
 
@@ -41,7 +41,7 @@ def watch(
         if name.startswith(PREFIX) and url
     }  # fmt: skip
     if not instances:
-        fail("no ADMIN_URL_... is set; `export $(make -s env)` sets them")
+        fail("no ADMIN_URL_... is set; `export $(make -s env)` sets them", USAGE)
     watcher, before = Watcher(instances), None
     sight, live = None, None
     if sys.stdout.isatty() and not as_json:

@@ -124,7 +124,7 @@ def test_a_stock_that_knows_no_levels_is_older(port: Callable[..., list[httpx.Re
     port(404, {"title": "Not Found", "detail": "the admin port serves no GET on this path"})
     code, _, error = invoke("list")
     assert code == 1
-    assert "stock at http://stock is older than this orderctl" in error
+    assert "is http://stock the admin port of stock (`make env`)? Else it is older" in error
 
 
 def advised(product_id: str, strategy: str, active: str, choice: str) -> dict[str, Any]:

@@ -165,5 +165,6 @@ def _at_first(strategy: StockStrategy) -> StockStrategy:
 
 def _unknown(product_id: str) -> Refused:
     return Refused(
-        CommandRefusal.UNKNOWN_PRODUCT, f"there is no product {product_id}; put it first"
+        CommandRefusal.UNKNOWN_PRODUCT,
+        f"there is no product {product_id}; put it first, with PutProduct on stock.admin.v1",
     )

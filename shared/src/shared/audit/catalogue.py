@@ -21,7 +21,8 @@ class Sentence(NamedTuple):
 INVARIANTS: Final[dict[int, Sentence]] = {
     1: Sentence(
         "units: available + reserved + sold = received, none negative, and the ledger agrees",
-        "stop selling the product (AdjustStock to 0 available) and compare it with its movements",
+        "stop selling the product (`orderctl stock write-off` what is available) and compare it"
+        " with its movements",
     ),
     2: Sentence(
         "units sold exactly where confirmed, line by line; one live reservation per order and"

@@ -11,6 +11,7 @@ import json
 import time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 from redis.asyncio import Redis
@@ -65,7 +66,11 @@ async def check_counters(dsn: str, redis_url: str, sources: Iterable[Source]) ->
                 return CHECK.found(wrong, started_at, looked_at=looked_at)
             await asyncio.sleep(POLL_S)
     except (RedisError, OSError) as error:
-        return CHECK.unchecked(f"Redis can't be asked: {type(error).__name__}")
+        place = urlsplit(redis_url)
+        return CHECK.unchecked(
+            f"Redis at REDIS_URL ({place.hostname}:{place.port}) can't be asked:"
+            f" {type(error).__name__}; docs/runbooks/lost-redis.md"
+        )
     finally:
         await redis.aclose()
         await connection.close()

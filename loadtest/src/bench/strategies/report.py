@@ -1,0 +1,243 @@
+"""What a run of the strategies looks like: a table in the terminal, and a page."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+
+from bench.findings import disturbances, others_at_work
+from bench.markup import bullets, circumstances, page, paragraphs, plot, section, table
+from bench.strategies.advice import choices, differences, sentence
+from bench.strategies.figures import PARTS, CellFigures, cell_figures
+from bench.strategies.plan import CASES, STRATEGIES, Contention
+from bench.strategies.plots import cpu_plot, latency_plot, throughput_plot
+from bench.text import interval, limits_lines, number, ratio
+from orderctl.terminal import cell as terminal_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bench.record import Repeat
+    from bench.strategies.record import StockRecord
+
+WIDTHS: Final = {
+    "": 13,
+    "verdicts/s": 10,
+    "spread (95 %)": 16,
+    "p50": 6,
+    "p99": 6,
+    "CPU": 7,
+    "conflicts": 10,
+    "locks": 7,
+    "away": 5,
+}
+"""Columns in the terminal, the same in the tables of all cases, of which the first has a head."""
+
+
+def print_strategies(console: Console, record: StockRecord) -> None:
+    """The figures, what they stand beside, and the advice."""
+    plan = record.plan
+    found = cell_figures(record)
+    for turn, case in enumerate(CASES):
+        shown = Table(
+            title=plan.title(case), title_justify="left", title_style="bold", box=None, padding=0,
+            show_header=turn == 0,
+        )  # fmt: skip
+        for place, (name, width) in enumerate(WIDTHS.items()):
+            shown.add_column(name, width=width, justify="right" if place else "left")
+        for one in found:
+            if one.case == case:
+                shown.add_row(*map(terminal_cell, _row(one)))
+        console.print(shown)
+    console.print(
+        terminal_cell(
+            f"From a backlog of {plan.commands:,}, but for p50 and p99 (ms), which are at"
+            f" {plan.rate} a second. CPU: ms a verdict, whole stack. Conflicts: of 100 chunks."
+            " Locks: ms that a chunk waits. Away: turned away by the counter, of 100 orders."
+        )
+    )
+    lines = limits_lines(record) + others_at_work(record, _repeats(record))
+    for line in [*lines, "", advice(record)]:
+        console.print(terminal_cell(line))
+
+
+def advice(record: StockRecord) -> str:
+    """The sentence that tells an operator what to choose when."""
+    disturbed = bool(disturbances(record, _repeats(record)))
+    return sentence(choices(record), record.plan, disturbed=disturbed)
+
+
+def strategies_page(record: StockRecord) -> str:
+    """The page of one run."""
+    found = cell_figures(record)
+    plan = record.plan
+    sections = [
+        section(
+            "In short", bullets([advice(record), *disturbances(record, _repeats(record))])
+        ),
+        section("Throughput", plot(
+            throughput_plot(found, plan), f"Verdicts a second from a backlog of {plan.commands:,}"
+            f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals, cut off at"
+            " the edge.",
+        ) + _throughput(found) + bullets(limits_lines(record))),
+        section("Latency", plot(
+            latency_plot(found, plan), "From the moment a ReserveStock was to be published to its"
+            " verdict on the broker. Lines: 95 % intervals, cut off at the edge.",
+        ) + _latency(found)),
+        section("Processor time", plot(
+            cpu_plot(found, plan), f"Of one verdict, by part; stock is all {plan.instances}"
+            " instances together.",
+        ) + _cpu(found)),
+        section("Conflicts, locks and counters", _contention(found)),
+        section("Beside the simplest", _beside(record)),
+        section("What was measured, and how", _how(record)),
+    ]  # fmt: skip
+    return page("Order system: stock's strategies", circumstances(record), sections)
+
+
+def _row(one: CellFigures) -> Sequence[str]:
+    return (
+        f"  {one.strategy}",
+        number(one.per_second.spread.median),
+        interval(one.per_second.spread),
+        number(one.p50.spread.median),
+        number(one.p99.spread.median),
+        number(one.cpu.spread.median),
+        number(one.conflicts * 100),
+        number(one.lock_ms),
+        number(one.turned_away * 100),
+    )
+
+
+def _named(found: Sequence[CellFigures]) -> list[tuple[CellFigures, str]]:
+    """Each with the start of its row."""
+    return [(one, escape(one.per_second.title)) for one in found]
+
+
+def _throughput(found: Sequence[CellFigures]) -> str:
+    rows = [
+        (
+            name,
+            number(one.per_second.spread.median),
+            interval(one.per_second.spread),
+            escape(ratio(one.per_second)),
+            ", ".join(number(value) for value in one.per_second.values),
+        )
+        for one, name in _named(found)
+    ]
+    return table(("", "verdicts/s", "spread", "beside the machine", "each time"), rows)
+
+
+def _latency(found: Sequence[CellFigures]) -> str:
+    rows = [
+        (
+            name,
+            *(
+                text
+                for figure in (one.p50, one.p99)
+                for text in (
+                    number(figure.spread.median),
+                    interval(figure.spread),
+                    escape(ratio(figure)),
+                )
+            ),
+        )
+        for one, name in _named(found)
+    ]
+    head = ("ms", "p50", "spread", "in pgbench's", "p99", "spread", "in pgbench's")
+    return table(head, rows)
+
+
+def _cpu(found: Sequence[CellFigures]) -> str:
+    rows = [
+        (
+            name,
+            number(one.cpu.spread.median),
+            interval(one.cpu.spread),
+            *(number(one.cpu_parts[part]) for part in PARTS),
+        )
+        for one, name in _named(found)
+    ]
+    return table(("ms a verdict", "whole stack", "spread", *PARTS), rows)
+
+
+def _contention(found: Sequence[CellFigures]) -> str:
+    rows = [
+        (
+            name,
+            number(one.conflicts * 100),
+            number(one.conflicts_at_rate * 100),
+            number(one.lock_ms),
+            number(one.lock_ms_at_rate),
+            number(one.turned_away * 100),
+        )
+        for one, name in _named(found)
+    ]
+    head = (
+        "", "conflicts, of 100 chunks", "at the rate", "locks, ms a chunk", "at the rate",
+        "turned away by the counter, of 100 orders",
+    )  # fmt: skip
+    return table(head, rows) + paragraphs(
+        "A conflict is a chunk that was folded again, since a product had changed meanwhile"
+        " (stock_conflicts_total). Locks: from asking for the locks of its products to having them"
+        " (stock_lock_seconds), over all chunks, those without locks included."
+    )
+
+
+def _beside(record: StockRecord) -> str:
+    """Every comparison that the advice rests on."""
+    rows = []
+    for case in CASES:
+        simplest = record.cell(case, STRATEGIES[0])
+        for strategy in STRATEGIES[1:]:
+            for one in differences(record.cell(case, strategy), simplest):
+                verdict = {1: "better", -1: "worse", 0: "no difference seen"}[one.judged]
+                rows.append(
+                    (
+                        escape(f"{record.plan.title(case)}, {strategy}"),
+                        escape(one.virtue),
+                        number(one.ratio.median),
+                        interval(one.ratio),
+                        f'<span class="{verdict.split(" ")[0]}">{verdict}</span>',
+                    )
+                )
+    return table((f"beside {STRATEGIES[0]}", "", "ratio", "spread", ""), rows) + paragraphs(
+        "Ratios are taken within each round, where the machine is the same for both. Better and"
+        " worse are told where the spread excludes 1 and the ratio is a tenth or more away from it."
+    )
+
+
+def _how(record: StockRecord) -> str:
+    plan = record.plan
+    return paragraphs(
+        f"{plan.instances} instances of stock as processes on one machine, with Postgres, Valkey,"
+        " Kafka and the benchmark; no other service. Every ReserveStock wants one unit of one"
+        f" product: of 1, of {plan.products} by Zipf (exponent {plan.zipf_exponent:g}, so that the"
+        f" most wanted gets {_share_of_first(record):.0%} of the orders), or of {plan.products}"
+        " alike. There are units enough, or a crowd: one unit for"
+        f" {plan.orders_per_unit} orders, over the products as they are wanted. Every verdict is"
+        " counted, and a run with another number of reservations than units fails.",
+        f"In each of the {plan.repeats} rounds every cell, the strategies of a case right after"
+        " each other, in an order of the round's own:"
+        f" {plan.arrivals} orders that arrive evenly at {plan.rate} a second, and a backlog of"
+        f" {plan.commands:,}, published while the instances stand still. In a round all strategies"
+        " get the same orders. Products and instances are warm before anything counts; every"
+        " phase starts at rest.",
+        "A backlog counts from the moment when the instances go on to the last verdict; latency"
+        " from the moment when an order was to be published to the broker's timestamp of the"
+        " verdict. Spreads and yardsticks are those of `make bench`: pgbench -N at scale"
+        f" {plan.pgbench_scale} for {plan.pgbench_s} s before and after, and a loop in Python.",
+    )
+
+
+def _share_of_first(record: StockRecord) -> float:
+    weights = record.plan.weights(Contention.ZIPF)
+    return weights[0] / sum(weights)
+
+
+def _repeats(record: StockRecord) -> list[Repeat]:
+    return [one.done for cell in record.cells for one in (*cell.arrived, *cell.drained)]
