@@ -61,7 +61,7 @@ async def frozen(pids: Sequence[int]) -> AsyncIterator[None]:
     """The processes stand still meanwhile.
 
     Unlike one that starts, one that goes on is warm: a short backlog measures its work alone. It
-    is for less than a session's timeout: no group loses a member.
+    is for less than the time after which a group gives up a member that is silent.
     """
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
