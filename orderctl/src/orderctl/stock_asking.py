@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from shared.contracts.reading import reader_of
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.stock import AdjustStock, SetStockStrategy, StockAdjusted, StockStrategySet
 from shared.contracts.topics import TOPICS
 from shared.kafka.publisher import partition_of
+from shared.kafka.reading import SilentBrokerError
+from shared.kafka.topics import verify_topics
 
 if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
 
 COMMANDS: Final = "stock.admin.v1"
 EVENTS: Final = "stock.events.v1"
+STOP_WITHIN_S: Final = 2.0
+"""A client says goodbye to a broker that may not listen."""
 
 Command: TypeAlias = AdjustStock | SetStockStrategy
 Answer: TypeAlias = StockAdjusted | StockStrategySet | CommandRefused
@@ -29,24 +35,31 @@ async def ask_stock(
     """What stock answers; None where it doesn't within this time, and may still obey.
 
     It is listened to before the command is published, so that no answer is missed. Raises the
-    broker's errors.
+    broker's errors, TopicError where a topic is missing, and SilentBrokerError where the broker
+    says nothing and the command is not published.
     """
     key = command.product_id.encode()
     place = TopicPartition(connection.named(EVENTS), partition_of(key, TOPICS[EVENTS].partitions))
     consumer = AIOKafkaConsumer(**connection.client_options())
+    publishing = False
     try:
-        await consumer.start()
-        consumer.assign([place])
-        await consumer.seek_to_end(place)
-        await consumer.position(place)
-        await _publish(connection, key, command)
-        try:
-            async with asyncio.timeout(within_s):
-                return await _answer(consumer, command)
-        except TimeoutError:
+        async with asyncio.timeout(within_s):
+            await verify_topics(connection, [COMMANDS, EVENTS], within_s=0)
+            await consumer.start()
+            consumer.assign([place])
+            await consumer.seek_to_end(place)
+            await consumer.position(place)
+            publishing = True
+            await _publish(connection, key, command)
+            return await _answer(consumer, command)
+    except TimeoutError:
+        if publishing:
             return None
+        raise SilentBrokerError(
+            f"the broker says nothing for {within_s:g} s; nothing was published"
+        ) from None
     finally:
-        await consumer.stop()
+        await _stopped(consumer)
 
 
 def is_answer(message: object, command: Command) -> TypeGuard[Answer]:
@@ -77,7 +90,7 @@ async def _publish(connection: KafkaConnection, key: bytes, command: Command) ->
         await producer.start()
         await producer.send_and_wait(connection.named(COMMANDS), command.to_bytes(), key)
     finally:
-        await producer.stop()
+        await _stopped(producer)
 
 
 async def _answer(consumer: AIOKafkaConsumer, command: Command) -> Answer:
@@ -87,3 +100,8 @@ async def _answer(consumer: AIOKafkaConsumer, command: Command) -> Answer:
         if is_answer(message, command):
             return message
     raise AssertionError("a consumer ends only when it is stopped")
+
+
+async def _stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(client.stop(), STOP_WITHIN_S)

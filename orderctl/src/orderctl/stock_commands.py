@@ -208,10 +208,10 @@ def _ask(
 
 def _no_answer(command: Command, wait_s: int) -> NoReturn:
     fail(
-        f"stock has not answered within {wait_s} s. The command lies on its topic, and is obeyed"
-        f" once stock reads it. To find out, repeat it as it was with --command-id"
-        f" {command.command_id}: it is obeyed once, and answered again. `make status` tells how"
-        " stock is"
+        f"stock has not answered within {wait_s} s. The command lies on its topic, as far as the"
+        " broker told, and is obeyed once stock reads it. To find out, repeat it as it was with"
+        f" --command-id {command.command_id}: it is obeyed once, and answered again. `make status`"
+        " tells how stock is"
     )
 
 

@@ -154,4 +154,4 @@ def test_it_fails_where_nobody_answers_or_nobody_is_named(monkeypatch: pytest.Mo
     )
     assert (result.exit_code, "no service answers" in result.stderr) == (1, True)
     result = CliRunner().invoke(app, ["watch", "--times", "1"])
-    assert (result.exit_code, "make -s env" in result.stderr) == (1, True)
+    assert (result.exit_code, "make -s env" in result.stderr) == (2, True)

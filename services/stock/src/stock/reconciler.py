@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from shared.contracts.base import MAX_TOTAL
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from stock.counters import CountersAwayError
 from stock.metrics import DRIFT
@@ -70,7 +71,7 @@ class Reconciler:
                 self._still.pop(row.product_id, None)
             elif self._stood_still(row, level):
                 wrong[row.product_id] = row.fence
-                DRIFT.inc(abs(level.left - row.available))
+                DRIFT.inc(min(abs(level.left - row.available), MAX_TOTAL))
         written = 0
         for fences, cause in ((closed, "closed"), (wrong, "wrong")):
             if fences:

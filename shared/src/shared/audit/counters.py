@@ -100,8 +100,15 @@ async def _differing(
         pipeline = redis.pipeline(transaction=False)
         for key, fields in some:
             pipeline.hmget(key, list(fields))
-        for (key, fields), found in zip(some, await pipeline.execute(), strict=True):
-            there = dict(zip(fields, found, strict=True))
+        for (key, fields), found in zip(
+            some, await pipeline.execute(raise_on_error=False), strict=True
+        ):
+            # What is no counter at all, as a key of another type, is an error of its own.
+            there = (
+                str(found)
+                if isinstance(found, RedisError)
+                else dict(zip(fields, found, strict=True))
+            )
             if there != fields and len(wrong) <= VIOLATIONS_LISTED:
                 wrong.append({"key": key, "redis": there, "postgres": dict(fields)})
     return wrong

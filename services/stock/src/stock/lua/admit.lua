@@ -17,12 +17,15 @@
 --         {-1, place, …} closed, for each counter that is
 local counters, keep_s = tonumber(ARGV[1]), ARGV[2]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local function is_number(text)
+  return text and #text < 16 and string.match(text, '^%-?%d+$')
+end
 local left, fence, place_of, next = {}, {}, {}, 3
 for place = 1, counters do
   local epoch, generation = ARGV[next], ARGV[next + 1]
   next = next + 2
-  local found = redis.pcall('HMGET', KEYS[place], 'left', 'epoch', 'generation', 'run')
-  if not found.err and found[1] and string.match(found[1], '^%-?%d+$')
+  local found = redis.pcall('HMGET', KEYS[place], 'left', 'epoch', 'generation', 'run', 'changes')
+  if not found.err and is_number(found[1]) and is_number(found[5])
       and found[2] == epoch and found[3] == generation and found[4] == run then
     left[place] = tonumber(found[1])
   end

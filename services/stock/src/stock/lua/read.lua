@@ -9,9 +9,10 @@ for place = 1, #KEYS do
   local found = redis.pcall('HMGET', KEYS[place], 'left', 'epoch', 'generation', 'changes', 'run')
   answers[place] = {}
   if not found.err and found[5] == run then
-    local level = {tonumber(found[1]), tonumber(found[2]), tonumber(found[3]), tonumber(found[4])}
-    if #level == 4 then
-      answers[place] = level
+    local left, epoch, generation, changes =
+      tonumber(found[1]), tonumber(found[2]), tonumber(found[3]), tonumber(found[4])
+    if left and epoch and generation and changes and #found[4] < 16 then
+      answers[place] = {left, epoch, generation, changes}
     end
   end
 end
