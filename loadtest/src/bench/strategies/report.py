@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 WIDTHS: Final = {
     "": 13,
     "verdicts/s": 10,
-    "spread (95 %)": 16,
+    "spread (95 %)": 17,
     "p50": 6,
     "p99": 6,
-    "CPU": 7,
+    "CPU": 6,
     "conflicts": 10,
     "locks": 7,
     "away": 5,

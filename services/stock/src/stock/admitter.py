@@ -51,6 +51,11 @@ class Admitter:
         """Whether Redis did not answer when it was asked last."""
         return self._away
 
+    @property
+    def has_hot(self) -> bool:
+        """Whether any product is known that is sold by a counter."""
+        return bool(self._hot)
+
     def learn(self, products: Iterable[Product]) -> None:
         """Take note of rows as they were read."""
         for product in products:

@@ -77,6 +77,7 @@ class Chunk:
         """
         admission = self._admission
         known = {product.product_id: product for product in products}
+        asks = admission.fences or any(WAYS[product.active].asks_counter for product in products)
         fold = Fold(products, self._reservations, self._currency)
         replies: list[SagaReply] = []
         wrong: set[str] = set()
@@ -85,7 +86,7 @@ class Chunk:
         for command in self._commands:
             if isinstance(command, ReserveStock):
                 new = command.order_id not in self._decided
-                if new:
+                if new and asks:
                     admission.check(command, known)
                 reply = fold.apply(command, admission.barred.get(command.command_id))
                 take = admission.takes.get(command.command_id)

@@ -65,6 +65,8 @@ class SagaCommands:
 
     async def begin(self, deliveries: Sequence[Delivery]) -> Handler:
         """Ask the counters of hot products, before the transaction."""
+        if not self._admitter.has_hot:
+            return self
         commands = [
             delivery.message
             for delivery in in_order_of_arrival(deliveries)
@@ -77,7 +79,8 @@ class SagaCommands:
         self, connection: Connection, deliveries: Sequence[Delivery]
     ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide a chunk for which no counter was asked."""
-        return await self._decide(NOTHING_ASKED, connection, deliveries)
+        admission = NOTHING_ASKED._replace(away=self._admitter.is_away)
+        return await self._decide(admission, connection, deliveries)
 
     async def _decide(
         self, admission: Admission, connection: Connection, deliveries: Sequence[Delivery]
