@@ -38,6 +38,8 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "make setup": "nothing here runs without",
     "make lint": "a check of its own",
     "make bench": "loadtest has its own tests",
+    "make bench-stock": "the same",
+    "make bench-stock BENCH_OPTIONS='--repeats 6'": "the same",
     "make bench BASELINE=loadtest/reports/x.json": "the same",
     ".venv/bin/python -m bench compare a.json b.json --page change.html": "the same",
     "make up UP_OPTIONS=--audit": "deploy/local/tests; the stack is up without",
