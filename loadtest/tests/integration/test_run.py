@@ -58,6 +58,7 @@ def test_a_run_measures_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(WITHIN_S)
 def test_a_run_of_the_strategies_measures_every_cell_and_leaves_nothing(tmp_path: Path) -> None:
     told: list[str] = []
