@@ -147,7 +147,12 @@ class Discount(Record):
 
 
 class PutCampaign(Message):
-    """Creates or replaces a campaign; `limit` is the number of coupons. `rule` is CEL."""
+    """Creates a campaign, or changes it while it runs; `limit` is the number of coupons.
+
+    Coupons are asked for from `startsAt` until just before `endsAt`, a lottery's entries as well.
+    They are good until `expiresAt`, by default until `endsAt`; a lottery's, which are drawn after
+    that, are good for good by default. `rule` is CEL, of a conditional campaign.
+    """
 
     type: Literal["PutCampaign"] = "PutCampaign"
     command_id: Id
@@ -158,17 +163,24 @@ class PutCampaign(Message):
     rule: Rule | None = None
     starts_at: Timestamp | None = None
     ends_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.starts_at and self.ends_at and self.starts_at >= self.ends_at:
             raise ValueError("endsAt must be after startsAt")
+        if self.expires_at and any(
+            time and time > self.expires_at for time in (self.starts_at, self.ends_at)
+        ):
+            raise ValueError("expiresAt must not be before startsAt or endsAt")
         if self.kind is CampaignKind.CONDITIONAL and self.rule is None:
             raise ValueError("rule: a conditional campaign needs one")
         return self
 
 
 class DrawLottery(Message):
+    """Once the entries are closed; it closes a lottery that has no `endsAt`."""
+
     type: Literal["DrawLottery"] = "DrawLottery"
     command_id: Id
     coupon_id: Id
@@ -191,7 +203,8 @@ class EnterLottery(Message):
 
 
 class CampaignPut(Message):
-    """`seedHash` is there for a lottery: the SHA-256 of the seed that the draw will publish."""
+    """`seedHash` is there for a lottery: the SHA-256 of the seed that the draw will publish, the
+    same in every change of the campaign."""
 
     type: Literal["CampaignPut"] = "CampaignPut"
     command_id: Id
@@ -227,6 +240,8 @@ class CouponRequestRefused(Message):
 
 
 class LotteryEntered(Message):
+    """One entry a user: entering again is answered the same."""
+
     type: Literal["LotteryEntered"] = "LotteryEntered"
     command_id: Id
     coupon_id: Id
@@ -234,7 +249,9 @@ class LotteryEntered(Message):
 
 
 class LotteryDrawn(Message):
-    """Anyone can recompute the winners from `seed` and the entries that `entriesHash` fixes."""
+    """Anyone can recompute the winners from `seed` and the entries that `entriesHash` fixes, as
+    `shared.contracts.lottery` says. Each winner comes as `CouponIssued`, in the order of the draw.
+    """
 
     type: Literal["LotteryDrawn"] = "LotteryDrawn"
     command_id: Id

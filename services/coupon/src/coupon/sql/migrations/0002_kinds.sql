@@ -1,0 +1,58 @@
+-- What the kinds of campaign need beside `first_come`.
+
+ALTER TABLE campaign
+    -- what makes a user eligible, in CEL
+    ADD COLUMN rule         text,
+    -- until when its coupons are good; null: for good
+    ADD COLUMN expires_at   timestamptz,
+    -- Rises with each new holder of the campaign's lock, and with each gate that is written anew:
+    -- what was found out under a lower one counts no more.
+    ADD COLUMN fence        bigint      NOT NULL DEFAULT 0,
+    -- of a lottery: the hash of its seed, how many entered, and what the draw made of it
+    ADD COLUMN seed_hash    text,
+    ADD COLUMN entered      integer     NOT NULL DEFAULT 0 CHECK (entered >= 0),
+    ADD COLUMN drawn_at     timestamptz,
+    ADD COLUMN winners      integer     CHECK (winners BETWEEN 0 AND coupon_limit),
+    ADD CHECK ((rule IS NOT NULL) = (kind = 'conditional')),
+    ADD CHECK ((seed_hash IS NOT NULL) = (kind = 'lottery')),
+    ADD CHECK (kind = 'lottery' OR (entered = 0 AND drawn_at IS NULL)),
+    ADD CHECK ((drawn_at IS NULL) = (winners IS NULL)),
+    ADD CHECK (winners <= entered),
+    ADD CHECK (kind <> 'lottery' OR issued <= coalesce(winners, 0));
+
+UPDATE campaign SET expires_at = ends_at;
+
+-- Who keeps gates looks at campaigns that still give out coupons, and the drawer at those that owe.
+CREATE INDEX campaign_giving ON campaign (coupon_id) WHERE issued < coupon_limit;
+
+-- Where a request for a coupon of a `queued` campaign lay: the order of arrival, for all to see.
+ALTER TABLE coupon
+    ADD COLUMN arrived_partition integer,
+    ADD COLUMN arrived_offset    bigint;
+
+-- One row per user who entered a lottery, in the order in which they are hashed.
+CREATE TABLE lottery_entry (
+    coupon_id  text        NOT NULL,
+    user_id    text        COLLATE "C" NOT NULL,
+    -- of the request: a winner's CouponIssued answers it
+    command_id text        NOT NULL,
+    entered_at timestamptz NOT NULL,
+    PRIMARY KEY (coupon_id, user_id)
+);
+
+-- Until the draw nobody reads it but coupon itself: not the operator's role either, which may read
+-- all tables, since row security lets nobody but the owner see a row.
+CREATE TABLE lottery_seed (
+    coupon_id text PRIMARY KEY,
+    seed      text NOT NULL
+);
+ALTER TABLE lottery_seed ENABLE ROW LEVEL SECURITY;
+
+-- What the draw decided, all at once; coupons follow in batches.
+CREATE TABLE lottery_winner (
+    coupon_id  text    NOT NULL,
+    rank       integer NOT NULL CHECK (rank > 0),
+    user_id    text    NOT NULL,
+    command_id text    NOT NULL,
+    PRIMARY KEY (coupon_id, rank)
+);

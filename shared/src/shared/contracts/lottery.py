@@ -1,0 +1,39 @@
+"""How a lottery is drawn: what its service does, and what anyone recomputes.
+
+The seed is chosen when the campaign is put, and its hash is published before the first entry. Once
+the entries are closed, the seed is published, and each entry has a ticket that nobody could know
+before, who didn't know the seed. The lowest tickets win; the order of tickets is the order of the
+coupons.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+
+
+def seed_hash(seed: str) -> str:
+    """What `CampaignPut` commits itself to: the SHA-256 of the seed's text, in hex."""
+    return _sha256(seed)
+
+
+def entries_hash(user_ids: Iterable[str]) -> str:
+    """What `LotteryDrawn` calls the entries: the SHA-256, in hex, of all users who entered, each
+    followed by a line feed, in the order of their bytes."""
+    digest = hashlib.sha256()
+    for user_id in sorted(user_ids):
+        digest.update(f"{user_id}\n".encode())
+    return digest.hexdigest()
+
+
+def ticket(seed: str, user_id: str) -> str:
+    """A user's ticket: the SHA-256 of seed, colon and user id, in hex."""
+    return _sha256(f"{seed}:{user_id}")
+
+
+def winners(seed: str, user_ids: Iterable[str], limit: int) -> list[str]:
+    """At most `limit` users with the lowest tickets, in the order of their coupons' sequence."""
+    return heapq.nsmallest(limit, user_ids, key=lambda user_id: (ticket(seed, user_id), user_id))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
