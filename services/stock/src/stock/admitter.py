@@ -3,15 +3,13 @@ back what a chunk was admitted for and did not take."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from shared.contracts.stock import WhenRedisDown
 from shared.database.pool import ACQUIRE_TIMEOUT_S
-from shared.telemetry.logs import get_logger
+from shared.redis import Reach, RedisAwayError, Returns
 from stock.admission import Admission, Answers, is_hopeless
-from stock.counters import CountersAwayError, Take, TakeLine
+from stock.counters import Move, Take, TakeLine
 from stock.metrics import AWAY, REBUILDS, RETURNS_DROPPED
 from stock.store import Store
 from stock.strategies import WAYS
@@ -21,15 +19,11 @@ if TYPE_CHECKING:
 
     from shared.contracts.stock import ReserveStock
     from shared.database import Pool
-    from stock.counters import HotCounters, Move
+    from stock.counters import HotCounters
     from stock.records import Fence, Product
-
-_log = get_logger(__name__)
 
 ASKS: Final = 3
 """So often a chunk asks where counters are closed; then Postgres decides as without Redis."""
-RETURNS_KEPT: Final = 10_000
-"""What waits to be given back; the reconciler finds what is dropped."""
 
 
 class Admitter:
@@ -42,14 +36,8 @@ class Admitter:
         self._pool = pool
         self._hot: dict[str, Product] = {}
         """As they were read last."""
-        self._away = False
-        self._returns: deque[Take | Move] = deque()
-        self._wake = asyncio.Event()
-
-    @property
-    def is_away(self) -> bool:
-        """Whether Redis did not answer when it was asked last."""
-        return self._away
+        self.reach = Reach("counters", AWAY, lambda: self.counters.probe())
+        self.returns: Returns[Take | Move] = Returns(self._give, self.reach, RETURNS_DROPPED)
 
     @property
     def has_hot(self) -> bool:
@@ -77,20 +65,20 @@ class Admitter:
             answers.leave([take for take in self._takes(commands, answers) if _may_be_left(take)])
         for _ in range(ASKS):
             takes = self._takes(commands, answers)
-            if not takes or self._away:
+            if not takes or self.reach.is_away:
                 break
             try:
                 closed = answers.add(takes, await self.counters.admit(takes))
                 if closed:
                     await self.rebuild(closed, "closed")
-            except CountersAwayError as error:
-                self.lost(error)
+            except RedisAwayError as error:
+                self.reach.lost(error)
         answers.leave(self._takes(commands, answers))
-        return answers.admission(away=self._away)
+        return answers.admission(away=self.reach.is_away)
 
     async def rebuild(self, closed: Mapping[str, Fence], cause: str) -> int:
         """Write counters anew from their rows, unless somebody did since these fences; returns how
-        many. Raises CountersAwayError, and no row has changed then."""
+        many. Raises RedisAwayError, and no row has changed then."""
         async with (
             self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
             connection.transaction(),
@@ -112,55 +100,21 @@ class Admitter:
         REBUILDS.labels(cause).inc(len(raised))
         return len(raised)
 
-    def lost(self, error: CountersAwayError) -> None:
-        """Redis is away until `revive` finds it."""
-        if not self._away:
-            _log.warning("counters_away", detail=str(error)[:200])
-        self._away = True
-        AWAY.set(1)
-
-    async def revive(self) -> None:
-        """Look whether Redis is back. Raises CountersAwayError where it isn't."""
-        await self.counters.probe()
-        if self._away:
-            _log.warning("counters_back")
-        self._away = False
-        AWAY.set(0)
-
     def after(self, given_back: Collection[Take], moves: Sequence[Move]) -> None:
         """Once a chunk is committed: give back what it was admitted for and didn't take, and let
         the counters follow what it moved."""
-        self._returns.extend(given_back)
-        self._returns.extend(moves)
-        while len(self._returns) > RETURNS_KEPT:
-            self._returns.popleft()
-            RETURNS_DROPPED.inc()
-        self._wake.set()
+        self.returns.add(given_back)
+        self.returns.add(moves)
 
-    async def return_once(self) -> None:
-        """Wait for something to give back, and give back all that there is."""
-        await self._wake.wait()
-        self._wake.clear()
-        await self.give_back()
-
-    async def give_back(self) -> None:
-        """Give back all that there is now; what Redis doesn't take is the reconciler's."""
-        try:
-            while self._returns:
-                match self._returns.popleft():
-                    case Take() as take:
-                        await self.counters.take_back(take)
-                    case move:
-                        await self.counters.move(move)
-        except CountersAwayError as error:
-            self.lost(error)
-            RETURNS_DROPPED.inc(len(self._returns) + 1)
-            self._returns.clear()
+    async def _give(self, what: Take | Move) -> None:
+        if isinstance(what, Take):
+            await self.counters.take_back(what)
+        else:
+            await self.counters.move(what)
 
     async def close(self) -> None:
         """Give back what still waits, and let go of the connections."""
-        if not self._away:
-            await self.give_back()
+        await self.returns.close()
         await self.counters.close()
 
     async def _worth_asking(self, commands: Sequence[ReserveStock]) -> list[ReserveStock]:

@@ -14,7 +14,6 @@ from stock.tally import tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from shared.pipeline import Delivery
     from stock.admission import Admission
     from stock.counters import Take
     from stock.domain import SagaCommand, SagaReply
@@ -128,16 +127,3 @@ def counter_moves(movements: Iterable[Movement], products: Mapping[str, Product]
         for one in movements
         if one.kind in _FREED and WAYS[products[one.product_id].active].asks_counter
     ]
-
-
-def in_order_of_arrival(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """First come, first served over all partitions, as their timestamps say. Within a partition
-    the order of its offsets stays, whatever the timestamps say."""
-    latest: dict[tuple[str, int], int] = {}
-    arrivals = []
-    for delivery in deliveries:
-        place = delivery.received.topic, delivery.received.partition
-        latest[place] = max(latest.get(place, 0), delivery.received.timestamp_ms)
-        arrivals.append(latest[place])
-    order = sorted(range(len(deliveries)), key=arrivals.__getitem__)
-    return [deliveries[number] for number in order]

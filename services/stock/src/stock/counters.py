@@ -7,41 +7,22 @@ is taken on the row. What each script does stands at its head, in `lua/`.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import secrets
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import NoScriptError, RedisError
-from redis.exceptions import TimeoutError as SlowError
-
+from shared.redis import Scripts
 from stock.records import Fence
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from shared.contracts.stock import WhenRedisDown
 
-_T = TypeVar("_T")
-
-ANSWER_WITHIN_S = 0.25
 LINES_AT_ONCE = 2_000
 """Of the orders of one call."""
-RETRIES = 3
-"""Asked again under the same ids, so that a reply that was lost changes nothing."""
-ALL_WITHIN_S = 1.0
 MEMORY_S = 3_600
 """How long an admission is remembered: longer than any command stays unread while all is well.
 What is forgotten sooner is found by the reconciler."""
-
-
-class CountersAwayError(Exception):
-    """Redis doesn't answer, or refuses to: out of memory, read-only, loading."""
 
 
 class TakeLine(NamedTuple):
@@ -96,29 +77,13 @@ class Level(NamedTuple):
 
 
 class HotCounters:
-    """The scripts, as typed calls. All raise `CountersAwayError`, within `ALL_WITHIN_S`."""
+    """The scripts, as typed calls. All raise `RedisAwayError`. An order asks again under the same
+    id, so that a reply that was lost changes nothing."""
 
     def __init__(self, url: str) -> None:
-        """Connects when it is first used, and again after each loss."""
-        self._redis = Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=ANSWER_WITHIN_S,
-            socket_connect_timeout=ANSWER_WITHIN_S,
-            retry=Retry(
-                ExponentialBackoff(cap=0.1, base=0.01),
-                RETRIES,
-                supported_errors=(LostError, SlowError),
-            ),
-        )
-        self._scripts = {
-            name: (files("stock") / f"lua/{name}.lua").read_text("utf-8")
-            for name in ("admit", "take_back", "move", "write", "read")
-        }
-        self._digests = {
-            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-            for name, text in self._scripts.items()
-        }
+        """Connects when it is first used."""
+        names = ("admit", "take_back", "move", "write", "read")
+        self._scripts = Scripts(url, "stock", names)
 
     async def admit(self, takes: Sequence[Take]) -> list[Answer]:
         """Admit orders, in their order, by the counters under the fences of their lines."""
@@ -135,7 +100,7 @@ class HotCounters:
                 for line in take.lines:
                     arguments += (places[line.product_id], line.quantity)
             keys = [*map(_counter, products), *(_memory(take.command_id) for take in part)]
-            found = await self._run("admit", keys, arguments)
+            found = await self._scripts.run("admit", keys, arguments)
             answers += [_read_answer(one, products) for one in found]
         return answers
 
@@ -145,12 +110,12 @@ class HotCounters:
         for line in take.lines:
             arguments += (*line.fence, line.quantity)
         keys = [_memory(take.command_id), *(_counter(line.product_id) for line in take.lines)]
-        await self._run("take_back", keys, arguments)
+        await self._scripts.run("take_back", keys, arguments)
 
     async def move(self, move: Move) -> None:
         """Follow what Postgres moved, once."""
         keys = [_memory(f"{move.command_id}:{move.product_id}"), _counter(move.product_id)]
-        await self._run("move", keys, [*move.fence, move.units, MEMORY_S])
+        await self._scripts.run("move", keys, [*move.fence, move.units, MEMORY_S])
 
     async def write(self, levels: Sequence[tuple[str, Fence, int]]) -> None:
         """Write counters anew: product id, fence, what is left."""
@@ -158,38 +123,22 @@ class HotCounters:
         arguments: list[Any] = [secrets.token_hex(8)]
         for _, fence, left in levels:
             arguments += (*fence, left)
-        await self._run("write", [_counter(product_id) for product_id, _, _ in levels], arguments)
+        await self._scripts.run(
+            "write", [_counter(product_id) for product_id, _, _ in levels], arguments
+        )
 
     async def read(self, product_ids: Sequence[str]) -> list[Level | None]:
         """What the counters say; None where there is none of this server."""
-        found = await self._run("read", [_counter(one) for one in product_ids], [])
+        found = await self._scripts.run("read", [_counter(one) for one in product_ids], [])
         return [Level(one[0], Fence(one[1], one[2]), one[3]) if one else None for one in found]
 
     async def probe(self) -> None:
         """Whether Redis answers, and takes writes."""
-        await self._answer(self._redis.set("{stock}:probe", "", ex=60))
+        await self._scripts.probe("{stock}:probe")
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._redis.aclose()
-
-    async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        return await self._answer(self._evaluate(script, keys, arguments))
-
-    async def _evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        given = (len(keys), *keys, *arguments)
-        try:
-            return await self._redis.evalsha(self._digests[script], *given)
-        except NoScriptError:
-            # The server has forgotten it, and may forget it again: the text goes with the call.
-            return await self._redis.eval(self._scripts[script], *given)
-
-    async def _answer(self, asked: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout(ALL_WITHIN_S):
-                return await asked
-        except (RedisError, OSError) as error:
-            raise CountersAwayError(f"{type(error).__name__}: {error}") from error
+        await self._scripts.close()
 
 
 def _parts(takes: Sequence[Take]) -> Iterator[list[Take]]:

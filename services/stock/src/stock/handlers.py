@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from shared import crash_points
 from shared.contracts.stock import ReserveStock, StockRefused
-from shared.pipeline import Committed, Delivery, Outgoing, Refusal
+from shared.pipeline import Committed, Delivery, Outgoing, Refusal, in_order_of_arrival
 from stock.admission import NOTHING_ASKED, NotAdmittedError
 from stock.catalogue import CatalogueFold
-from stock.chunk import Chunk, counter_moves, in_order_of_arrival
+from stock.chunk import Chunk, counter_moves
 from stock.low_stock import low_stock_events
 from stock.metrics import CONFLICTS, LOCK_SECONDS, REFUSALS
 from stock.store import Store
 from stock.strategies import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from shared.database import Connection, Write
     from shared.pipeline import Handler
@@ -63,23 +64,25 @@ class SagaCommands:
         self._ways: dict[str, Way] = {}
         """Of the products that are known to be locked before the fold."""
 
-    async def begin(self, deliveries: Sequence[Delivery]) -> Handler:
+    @asynccontextmanager
+    async def begin(self, deliveries: Sequence[Delivery]) -> AsyncIterator[Handler]:
         """Ask the counters of hot products, before the transaction."""
         if not self._admitter.has_hot:
-            return self
+            yield self
+            return
         commands = [
             delivery.message
             for delivery in in_order_of_arrival(deliveries)
             if isinstance(delivery.message, ReserveStock)
         ]
         admission = await self._admitter.admit(commands, in_vain=self._admitted_in_vain)
-        return partial(self._decide, admission)
+        yield partial(self._decide, admission)
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
     ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide a chunk for which no counter was asked."""
-        admission = NOTHING_ASKED._replace(away=self._admitter.is_away)
+        admission = NOTHING_ASKED._replace(away=self._admitter.reach.is_away)
         return await self._decide(admission, connection, deliveries)
 
     async def _decide(
@@ -194,7 +197,7 @@ class AdminCommands:
             delivery.decided(EVENTS, fold.apply(command))
             for delivery, command in zip(deliveries, commands, strict=True)
         ]
-        if self._admitter.is_away:
+        if self._admitter.reach.is_away:
             fold.void_counters()
         if new := fold.new_products:
             results.append(store.insert_products(new))

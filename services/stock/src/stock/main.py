@@ -40,7 +40,7 @@ def compose(settings: Settings) -> Service:
         Lease(service.pool, COUNTERS, settings.instance_id, lease_s=settings.counters_lease_s),
     )
     service.add_loop(Loop("counters", reconciler.run_once, settings.counters_interval_s))
-    service.add_loop(Loop("returns", admitter.return_once, 0.0))
+    service.add_loop(Loop("returns", admitter.returns.run_once, 0.0))
     adviser = Adviser(
         service.pool,
         service.work,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.contracts.base import MAX_TOTAL
 from shared.database.pool import ACQUIRE_TIMEOUT_S
-from stock.counters import CountersAwayError
+from shared.redis import RedisAwayError
 from stock.metrics import DRIFT
 from stock.store import Store
 
@@ -44,8 +44,8 @@ class Reconciler:
     async def run_once(self) -> int:
         """Compare all counters; returns how many were written anew."""
         try:
-            if self._admitter.is_away:
-                await self._admitter.revive()
+            if self._admitter.reach.is_away:
+                await self._admitter.reach.find()
             if await self._lease.take() is None:
                 self._still.clear()
                 return 0
@@ -55,8 +55,8 @@ class Reconciler:
             written = 0
             for start in range(0, len(rows), COUNTERS_AT_ONCE):
                 written += await self._compare(rows[start : start + COUNTERS_AT_ONCE])
-        except CountersAwayError as error:
-            self._admitter.lost(error)
+        except RedisAwayError as error:
+            self._admitter.reach.lost(error)
             return 0
         return written
 

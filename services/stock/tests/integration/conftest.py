@@ -53,13 +53,13 @@ class Replica:
         """Run one chunk of one group, and what follows it; returns what it answers, dead letters
         left out."""
         rows = await self._replica.run(*commands)
-        await self.admitter.give_back()
+        await self.admitter.returns.give_back()
         return [_read(row) for row in rows if row.message_type != "DeadLetter"]
 
     async def run_chunk(self, deliveries: Sequence[Delivery]) -> list[Message]:
         """The same of a chunk as it came off its partitions."""
         rows = await self._replica.run_chunk(deliveries)
-        await self.admitter.give_back()
+        await self.admitter.returns.give_back()
         return [_read(row) for row in rows if row.message_type != "DeadLetter"]
 
 

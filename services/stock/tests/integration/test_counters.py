@@ -10,8 +10,9 @@ import pytest
 from shared.audit import Source
 from shared.audit import counters as audited
 from shared.contracts.stock import WhenRedisDown
+from shared.redis import RedisAwayError
 from shared.testing.proxy import Proxy
-from stock.counters import CountersAwayError, HotCounters, Level, Move, Take, TakeLine
+from stock.counters import HotCounters, Level, Move, Take, TakeLine
 from stock.records import Fence
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ async def test_f60_away_is_said_soon(valkey: Valkey) -> None:
             await behind.write([("P1", FENCE, 3)])
             await proxy.refuse()
             proxy.cut()
-            with pytest.raises(CountersAwayError):
+            with pytest.raises(RedisAwayError):
                 await behind.admit([take("a", P1=1)])
             await proxy.accept()
             (answer,) = await behind.admit([take("a", P1=1)])

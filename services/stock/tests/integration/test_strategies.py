@@ -16,6 +16,7 @@ from shared.contracts.stock import (
     StockReserved,
     WhenRedisDown,
 )
+from shared.redis import RedisAwayError
 from shared.telemetry import metrics
 from shared.testing.builders import (
     adjust_stock,
@@ -28,7 +29,7 @@ from shared.testing.builders import (
 from shared.testing.replicas import deliver
 from shared.testing.signals import eventually
 from stock.admitter import ASKS, Admitter
-from stock.counters import CountersAwayError, HotCounters
+from stock.counters import HotCounters
 from stock.reconciler import STILL_PASSES
 from stock.records import Fence
 from stock.store import Store
@@ -327,7 +328,7 @@ class LosesReply(HotCounters):
 
     async def write(self, levels: Any) -> None:
         await super().write(levels)
-        raise CountersAwayError("the reply is lost")
+        raise RedisAwayError("the reply is lost")
 
 
 @pytest.mark.parametrize("moved", ["reserve", "release"])
@@ -344,7 +345,7 @@ async def test_f54_a_counter_of_a_rebuild_that_failed_is_never_opened_by_what_co
         "release": release_stock("o-0"),
     }
     await stock.run(reserve_stock("o-2"), commands[moved])
-    assert stock.admitter.is_away
+    assert stock.admitter.reach.is_away
     await loses.close()
     stock.admitter.counters = reachable
     (row,) = await hot(pool)
@@ -462,7 +463,7 @@ async def test_f60_while_redis_is_away_each_product_has_its_policy(
     assert shut.reason is StockRefusal.TEMPORARILY_UNAVAILABLE
     assert [line.product_id for line in shut.details] == ["P002"]
     await stock.run(release_stock("o-0"))
-    assert stock.admitter.is_away
+    assert stock.admitter.reach.is_away
     await stock.admitter.counters.close()
 
     stock.admitter.counters = reachable
@@ -470,7 +471,7 @@ async def test_f60_while_redis_is_away_each_product_has_its_policy(
     (reply,) = await replica(1).run(reserve_stock("o-3", items={"P001": 8, "P002": 10}))
     assert isinstance(reply, StockReserved), "what was given back meanwhile is there to be sold"
     await reconcile(stock)
-    assert not stock.admitter.is_away
+    assert not stock.admitter.reach.is_away
     await counters_agree(stock, pool)
     assert await counters("P001") == (0, 10, 0, 10)
 

@@ -21,6 +21,25 @@ infrastructure's, and are retried without end while the partition waits.
 """
 
 from shared.database.faults import Conflict
-from shared.pipeline.messages import Committed, Delivery, Handler, Outgoing, Refusal, Route
+from shared.pipeline.messages import (
+    ApartError,
+    Committed,
+    Delivery,
+    Handler,
+    Outgoing,
+    Refusal,
+    Route,
+    in_order_of_arrival,
+)
 
-__all__ = ["Committed", "Conflict", "Delivery", "Handler", "Outgoing", "Refusal", "Route"]
+__all__ = [
+    "ApartError",
+    "Committed",
+    "Conflict",
+    "Delivery",
+    "Handler",
+    "Outgoing",
+    "Refusal",
+    "Route",
+    "in_order_of_arrival",
+]

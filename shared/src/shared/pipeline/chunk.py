@@ -12,7 +12,7 @@ from shared.database import Write, faults
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import answers, inbox, outbox
 from shared.pipeline.dead_letters import dead_letter
-from shared.pipeline.messages import Committed, Delivery, Outgoing, Refusal
+from shared.pipeline.messages import ApartError, Committed, Delivery, Outgoing, Refusal
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.database import Connection, Pool
-    from shared.pipeline.messages import Received, Route
+    from shared.pipeline.messages import Handler, Received, Route
     from shared.pipeline.outbox import Chunk
     from shared.pipeline.relay import Relay
 
@@ -78,6 +78,10 @@ class ChunkRunner:
         while True:
             try:
                 written = await self._transact(deliveries, refusals, answers_refusals)
+            except ApartError as apart:
+                for part in apart.split(deliveries):
+                    await self.run(part, ())
+                return
             except Exception as error:  # noqa: BLE001 - told apart below; nothing is swallowed
                 if faults.is_constraint(error) and not reloaded:
                     # What broke it may be another instance's row that is there to be loaded now.
@@ -103,10 +107,20 @@ class ChunkRunner:
     async def _transact(
         self, deliveries: Sequence[Delivery], refusals: Sequence[Refusal], answers_refusals: bool
     ) -> _Written:
+        begin = self._route.begin
+        if begin is None or not deliveries:
+            return await self._save(self._route.handler, deliveries, refusals, answers_refusals)
+        async with begin(deliveries) as handler:
+            return await self._save(handler, deliveries, refusals, answers_refusals)
+
+    async def _save(
+        self,
+        handler: Handler,
+        deliveries: Sequence[Delivery],
+        refusals: Sequence[Refusal],
+        answers_refusals: bool,
+    ) -> _Written:
         route = self._route
-        handler = route.handler
-        if route.begin is not None and deliveries:
-            handler = await route.begin(deliveries)
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
             connection.transaction(),

@@ -14,6 +14,7 @@ from shared.contracts.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from prometheus_client import Counter
 
@@ -109,6 +110,21 @@ class Refusal:
     attempts: int = 1
 
 
+class ApartError(Exception):
+    """Some messages of a chunk have to wait for what isn't committed yet: the others go first, and
+    those that wait are a chunk of their own after that."""
+
+    def __init__(self, waiting: Iterable[Delivery]) -> None:
+        """At least one is waiting, and at least one isn't."""
+        super().__init__("some messages of a chunk have to wait")
+        self._waiting = {id(delivery.received) for delivery in waiting}
+
+    def split(self, deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Those that go first, and those that wait, each in their order."""
+        first = [one for one in deliveries if id(one.received) not in self._waiting]
+        return first, [one for one in deliveries if id(one.received) in self._waiting]
+
+
 class Handler(Protocol):
     """Turns a chunk into effects, inside the transaction that the pipeline opens and commits."""
 
@@ -118,8 +134,9 @@ class Handler(Protocol):
         """Load and fold; return what is to be saved, what is to be published, and what can't be
         obeyed.
 
-        Raises `Conflict` when the chunk must be run again from the start, and whatever the fold
-        raises on a message that it can't bear.
+        Raises `Conflict` when the chunk must be run again from the start, `ApartError` where some
+        of it has to wait for the rest, and whatever the fold raises on a message that it can't
+        bear.
         """
 
 
@@ -146,9 +163,23 @@ class Route:
     pace: Callable[[Sequence[Delivery], Callable[[], bool]], Awaitable[None]] | None = None
     """Waits before a chunk begins, outside of its transaction and for a bounded time; a short one
     once the function given says that the group is to stop or to give partitions away."""
-    begin: Callable[[Sequence[Delivery]], Awaitable[Handler]] | None = None
+    begin: Callable[[Sequence[Delivery]], AbstractAsyncContextManager[Handler]] | None = None
     """Asks others what they say of a chunk, before its transaction begins and while no lock is
     held, and gives the handler that knows the answer, for one transaction: it is asked anew before
-    each. `handler` is what handles where nobody asked."""
+    each, and left when that has ended, committed or not. `handler` is what handles where nobody
+    asked."""
     readers: Mapping[str, Reader] | None = None
     """How values are read, by topic; by default as the registry of topics says."""
+
+
+def in_order_of_arrival(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """First come, first served over all partitions, as their timestamps say. Within a partition
+    the order of its offsets stays, whatever the timestamps say."""
+    latest: dict[tuple[str, int], int] = {}
+    arrivals = []
+    for delivery in deliveries:
+        place = delivery.received.topic, delivery.received.partition
+        latest[place] = max(latest.get(place, 0), delivery.received.timestamp_ms)
+        arrivals.append(latest[place])
+    order = sorted(range(len(deliveries)), key=arrivals.__getitem__)
+    return [deliveries[number] for number in order]

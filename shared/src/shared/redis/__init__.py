@@ -1,0 +1,7 @@
+"""Redis or Valkey beside Postgres: it admits, and may be lost at any moment."""
+
+from shared.redis.reach import Reach
+from shared.redis.returns import Returns
+from shared.redis.scripts import RedisAwayError, Scripts
+
+__all__ = ["Reach", "RedisAwayError", "Returns", "Scripts"]
