@@ -5,26 +5,24 @@
         └──▶ REFUSED        RestoreCoupon of nothing ──▶ TOMBSTONE
 
 A coupon is one user's in one campaign. It is ISSUED, HELD or USED, and goes back to ISSUED when
-its order gives it up; only its campaign's end, by the database's clock, makes it worthless, and
-not while an order holds it. The first verdict on an order is final: a refused one stays refused
+its order gives it up; only its expiry, by the database's clock, makes it worthless, and not while
+an order holds it. The first verdict on an order is final: a refused one stays refused
 when the coupon comes back, and each command gets the reply that it got first, whatever came in
 between. What campaigns give out is decided in `coupon.campaigns`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
+from coupon.records import LIVE_STATES, CouponState, Hold, HoldState
 from shared.contracts.coupon import (
-    CampaignKind,
     CouponHeld,
     CouponRefusal,
     CouponRefused,
     CouponRestored,
     CouponUsed,
-    DiscountType,
     HoldCoupon,
     RestoreCoupon,
     UseCoupon,
@@ -35,104 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from coupon.records import Campaign, Coupon
+
 SagaCommand: TypeAlias = HoldCoupon | UseCoupon | RestoreCoupon
 SagaReply: TypeAlias = CouponHeld | CouponRefused | CouponUsed | CouponRestored
-CouponKey: TypeAlias = tuple[str, str]
-"""Campaign and user: (couponId, userId)."""
-
-
-class HoldState(StrEnum):
-    """What became of an order's coupon."""
-
-    HELD = "HELD"
-    USED = "USED"
-    RESTORED = "RESTORED"
-    REFUSED = "REFUSED"
-    TOMBSTONE = "TOMBSTONE"
-    """The restore came first: a hold that comes later is refused."""
-
-
-class CouponState(StrEnum):
-    """Where a coupon is."""
-
-    ISSUED = "ISSUED"
-    HELD = "HELD"
-    USED = "USED"
-
-
-LIVE_STATES = frozenset({HoldState.HELD, HoldState.USED})
-"""An order in one of these has a coupon, which is in the same state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Campaign:
-    """A campaign, and how many coupons it gave out."""
-
-    coupon_id: str
-    kind: CampaignKind
-    limit: int
-    issued: int
-    discount_type: DiscountType
-    discount_value: int
-    discount_cap: int | None
-    currency: str
-    starts_at: datetime | None
-    ends_at: datetime | None
-
-    def has_started(self, now: datetime) -> bool:
-        """Whether coupons are given out yet at `now`."""
-        return self.starts_at is None or self.starts_at <= now
-
-    def has_ended(self, now: datetime) -> bool:
-        """Whether none are given out or accepted any more at `now`."""
-        return self.ends_at is not None and self.ends_at <= now
-
-    def discount_of(self, total: int) -> int:
-        """Minor units off `total`: a percentage is rounded down, and nothing goes below 0."""
-        if self.discount_type is DiscountType.FIXED:
-            return min(self.discount_value, total)
-        discount = total * self.discount_value // 100
-        return discount if self.discount_cap is None else min(discount, self.discount_cap)
-
-
-@dataclass(frozen=True, slots=True)
-class Coupon:
-    """One user's coupon of one campaign; `order_id` is who holds or used it."""
-
-    coupon_id: str
-    user_id: str
-    sequence: int
-    state: CouponState
-    order_id: str | None
-    issued_at: datetime
-
-    @property
-    def key(self) -> CouponKey:
-        """What it is known by."""
-        return self.coupon_id, self.user_id
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """What was decided for an order, kept for good so that it can be said again.
-
-    `total` and `discount` are there where the coupon was held once, `refusal` where it was not.
-    `used` stays true when a used coupon is restored.
-    """
-
-    order_id: str
-    state: HoldState
-    coupon_id: str
-    user_id: str
-    total: int | None = None
-    discount: int | None = None
-    refusal: CouponRefusal | None = None
-    used: bool = False
-
-    @property
-    def key(self) -> CouponKey:
-        """Its coupon."""
-        return self.coupon_id, self.user_id
 
 
 class Fold:
@@ -237,7 +141,7 @@ class Fold:
             refusal = CouponRefusal.HELD_BY_ANOTHER_ORDER
         elif self._now is None:
             raise ValueError("a new hold needs the database's time")
-        elif campaign.has_ended(self._now):
+        elif campaign.has_expired(self._now):
             refusal = CouponRefusal.EXPIRED
         else:
             return Hold(

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from coupon.census import CENSUS_INTERVAL_S, Census
 from coupon.consumers import routes
+from coupon.doorkeeper import Doorkeeper
+from coupon.drawer import Drawer
+from coupon.gates import Gates
+from coupon.locks import Locks
+from coupon.reconciler import LEASE, Reconciler
 from coupon.settings import Settings
+from shared.background import Loop
+from shared.lease import Lease
 from shared.service import Service, run
 from shared.settings import load_settings
 
 
 def compose(settings: Settings) -> Service:
     """Wire coupon together."""
-    return Service("coupon", settings, package="coupon", routes=routes(settings.currency))
+    gates = Gates(settings.redis_url.get_secret_value())
+    locks = Locks(gates, lambda: service.pool, lease_s=settings.lock_lease_s)
+    doorkeeper = Doorkeeper(gates, locks, lambda: service.pool)
+    service = Service(
+        "coupon", settings, package="coupon", routes=routes(settings.currency, doorkeeper)
+    )
+    service.closing(doorkeeper)
+    reconciler = Reconciler(
+        doorkeeper,
+        service.pool,
+        Lease(service.pool, LEASE, settings.instance_id, lease_s=settings.gates_lease_s),
+    )
+    service.add_loop(Loop("gates", reconciler.run_once, settings.gates_interval_s))
+    service.add_loop(Loop("returns", doorkeeper.returns.run_once, 0.0))
+    service.add_loop(Loop("draws", Drawer(service.work).run_once, settings.draw_interval_s))
+    service.add_loop(Loop("census", Census(service.pool).run_once, CENSUS_INTERVAL_S))
+    return service
 
 
 def main() -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coupon.domain import Campaign, Coupon, CouponState, Hold, HoldState
+from coupon.records import Campaign, Coupon, CouponState, Hold, HoldState
 from shared.contracts.coupon import CampaignKind, CouponRefusal, DiscountType
 from shared.database import Queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
 
-    from coupon.domain import CouponKey
+    from coupon.records import CouponKey
     from shared.database import Connection, Write
 
 queries = Queries("coupon", "sql/queries.sql")
@@ -42,14 +42,27 @@ class Store:
         rows = await queries.read_campaigns.rows(self._connection, coupon_ids=list(coupon_ids))
         return [_campaign(row) for row in rows]
 
+    async def giving_by_gate(self) -> list[Campaign]:
+        """Campaigns that a gate stands before, open and with coupons left, not locked."""
+        return [_campaign(row) for row in await queries.giving_by_gate.rows(self._connection)]
+
+    async def queue(self, coupon_ids: Iterable[str]) -> None:
+        """Wait for this chunk's turn at these campaigns."""
+        await queries.queue_campaigns.rows(self._connection, coupon_ids=list(coupon_ids))
+
+    async def raise_fences(self, coupon_ids: Iterable[str]) -> dict[str, int]:
+        """A fencing token for each of these campaigns that is there."""
+        rows = await queries.raise_fences.rows(self._connection, coupon_ids=list(coupon_ids))
+        return {row["coupon_id"]: row["fence"] for row in rows}
+
     async def lock_coupons(self, keys: Iterable[CouponKey]) -> list[Coupon]:
         """These coupons that are there, locked in key order."""
-        rows = await queries.lock_coupons.rows(self._connection, **_keys(sorted(keys)))
+        rows = await queries.lock_coupons.rows(self._connection, **keys_of(sorted(keys)))
         return [_coupon(row) for row in rows]
 
     async def read_coupons(self, keys: Iterable[CouponKey]) -> list[Coupon]:
         """These coupons that are there, not locked."""
-        rows = await queries.read_coupons.rows(self._connection, **_keys(list(keys)))
+        rows = await queries.read_coupons.rows(self._connection, **keys_of(list(keys)))
         return [_coupon(row) for row in rows]
 
     async def read_clock(self) -> datetime:
@@ -84,32 +97,41 @@ class Store:
         """Saves new campaigns. Conflicts where another instance put one of them."""
         return queries.insert_campaigns.write(len(campaigns), **_columns(campaigns))
 
-    def update_campaigns(self, campaigns: Sequence[Campaign]) -> Write:
-        """Saves locked campaigns."""
-        return queries.update_campaigns.write(len(campaigns), **_columns(campaigns))
+    def update_campaigns(
+        self, campaigns: Sequence[Campaign], asked_fences: Mapping[str, int]
+    ) -> Write:
+        """Saves locked campaigns. Conflicts where the fence of one isn't that at which it was
+        asked about before, by `asked_fences`."""
+        return queries.update_campaigns.write(
+            len(campaigns),
+            **_columns(campaigns),
+            asked_fences=[asked_fences[row.coupon_id] for row in campaigns],
+        )
 
     def insert_coupons(self, coupons: Sequence[Coupon]) -> Write:
         """Gives out coupons of locked campaigns."""
         return queries.insert_coupons.write(
             len(coupons),
-            **_keys([row.key for row in coupons]),
+            **keys_of([row.key for row in coupons]),
             sequences=[row.sequence for row in coupons],
             states=[row.state for row in coupons],
             order_ids=[row.order_id for row in coupons],
             issued_ats=[row.issued_at for row in coupons],
+            partitions=[row.arrived and row.arrived.partition for row in coupons],
+            offsets=[row.arrived and row.arrived.offset for row in coupons],
         )
 
     def update_coupons(self, coupons: Sequence[Coupon]) -> Write:
         """Saves where locked coupons are."""
         return queries.update_coupons.write(
             len(coupons),
-            **_keys([row.key for row in coupons]),
+            **keys_of([row.key for row in coupons]),
             states=[row.state for row in coupons],
             order_ids=[row.order_id for row in coupons],
         )
 
 
-def _keys(keys: Sequence[CouponKey]) -> dict[str, list[str]]:
+def keys_of(keys: Sequence[CouponKey]) -> dict[str, list[str]]:
     return {
         "coupon_ids": [coupon_id for coupon_id, _ in keys],
         "user_ids": [user_id for _, user_id in keys],
@@ -128,17 +150,28 @@ def _columns(campaigns: Sequence[Campaign]) -> dict[str, list[Any]]:
         "currencies": [row.currency for row in campaigns],
         "starts_ats": [row.starts_at for row in campaigns],
         "ends_ats": [row.ends_at for row in campaigns],
+        "expires_ats": [row.expires_at for row in campaigns],
+        "rules": [row.rule for row in campaigns],
+        "fences": [row.fence for row in campaigns],
+        "seed_hashes": [row.seed_hash for row in campaigns],
+        "entries_hashes": [row.entries_hash for row in campaigns],
+        "seeds": [row.seed for row in campaigns],
+        "entereds": [row.entered for row in campaigns],
+        "drawn_ats": [row.drawn_at for row in campaigns],
+        "winners": [row.winners for row in campaigns],
     }
 
 
 def _campaign(row: asyncpg.Record) -> Campaign:
     (
         coupon_id, kind, limit, issued, discount_type, discount_value, discount_cap,
-        currency, starts_at, ends_at,
+        currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash, seed,
+        entered, drawn_at, winners,
     ) = row  # fmt: skip
     return Campaign(
         coupon_id, CampaignKind(kind), limit, issued, DiscountType(discount_type),
-        discount_value, discount_cap, currency, starts_at, ends_at,
+        discount_value, discount_cap, currency, starts_at, ends_at, expires_at, rule, fence,
+        seed_hash, entries_hash, seed, entered, drawn_at, winners,
     )  # fmt: skip
 
 

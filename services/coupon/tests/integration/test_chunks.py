@@ -82,6 +82,7 @@ async def test_a_campaign_is_put_and_issued_in_one_chunk(coupons: Coupons) -> No
 
 async def test_a_change_of_a_campaign_is_stored_whole(coupons: Coupons) -> None:
     await coupons.run(put(), issue("i1", "u1"))
+    ((before,),) = await coupons.rows("SELECT fence FROM campaign")
     starts_at = datetime(2026, 1, 1, tzinfo=UTC)
     change = put(
         "put-2", limit=7, starts_at=starts_at, ends_at=starts_at + timedelta(days=9),
@@ -90,9 +91,13 @@ async def test_a_change_of_a_campaign_is_stored_whole(coupons: Coupons) -> None:
 
     await coupons.run(change)
 
-    assert await coupons.rows("SELECT * FROM campaign") == [
-        ("C", "first_come", 7, 1, "fixed", 5, None, "KRW", starts_at, starts_at + timedelta(days=9))
-    ]
+    ends_at = starts_at + timedelta(days=9)
+    ((*said, fence),) = await coupons.rows(
+        "SELECT kind, coupon_limit, issued, discount_type, discount_value, discount_cap,"
+        " starts_at, ends_at, expires_at, fence FROM campaign"
+    )
+    assert said == ["first_come", 7, 1, "fixed", 5, None, starts_at, ends_at, ends_at]
+    assert fence > before, "no gate of the old limit counts any more"
 
 
 async def test_f1_requests_that_come_again_get_their_first_answer(coupons: Coupons) -> None:
@@ -186,7 +191,7 @@ async def test_f61_a_campaign_runs_by_the_clock_of_the_database(
     await coupons.run(put())
     await coupons.pool.execute(
         f"UPDATE campaign SET starts_at = now() + interval '{starts_in}',"
-        f" ends_at = now() + interval '{ends_in}'"
+        f" ends_at = now() + interval '{ends_in}', expires_at = now() + interval '{ends_in}'"
     )
 
     answers = [*await coupons.run(issue("i1", "u1")), *await coupons.run(hold("o1"))]
@@ -197,7 +202,7 @@ async def test_f61_a_campaign_runs_by_the_clock_of_the_database(
 async def test_f61_a_coupon_expires_with_its_campaign_but_not_in_an_order(coupons: Coupons) -> None:
     await coupons.run(put(), issue("i1", "u1"), issue("i2", "u2"))
     await coupons.run(hold("o1"))
-    await coupons.pool.execute("UPDATE campaign SET ends_at = now() - interval '1 second'")
+    await coupons.pool.execute("UPDATE campaign SET expires_at = now() - interval '1 second'")
 
     assert said(await coupons.run(hold("o2", "u2"), use("o1"))) == ["expired", "CouponUsed"]
 
@@ -206,7 +211,7 @@ async def test_f61_a_coupon_expires_with_its_campaign_but_not_in_an_order(coupon
     ("command", "reason"),
     [
         (put("x", limit=1), "campaign_conflict"),
-        (put("x", coupon_id="L", kind=CampaignKind.LOTTERY), "kind_unavailable"),
+        (put("x", kind=CampaignKind.LOTTERY), "campaign_conflict"),
         (put("x", rule="true"), "invalid_rule"),
         (DrawLottery(command_id="x", coupon_id="C"), "not_a_lottery"),
         (DrawLottery(command_id="x", coupon_id="L"), "unknown_campaign"),

@@ -8,12 +8,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from coupon.lottery_store import queries as lotteries
 from coupon.store import queries
 from shared.audit import invariants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from shared.database.queries import Statement
     from shared.testing.databases import Postgres, Template
 
 INVARIANTS = invariants.load("coupon", "sql/invariants.sql")
@@ -44,9 +46,9 @@ async def connection(server: Postgres) -> AsyncIterator[Postgres]:
     await transaction.rollback()
 
 
-@pytest.mark.parametrize("name", [statement.name for statement in queries])
-async def test_every_statement_fits_the_schema(name: str, connection: Postgres) -> None:
-    await connection.prepare(getattr(queries, name).sql)
+@pytest.mark.parametrize("statement", [*queries, *lotteries], ids=lambda statement: statement.name)
+async def test_every_statement_fits_the_schema(statement: Statement, connection: Postgres) -> None:
+    await connection.prepare(statement.sql)
 
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda one: one.name)
@@ -112,6 +114,30 @@ async def test_good_states_can_be_written(row: str, connection: Postgres) -> Non
     await connection.execute(row)
 
 
+LOTTERY = (
+    "INSERT INTO campaign (coupon_id, kind, coupon_limit, issued, discount_type, discount_value,"
+    " currency, seed_hash, entries_hash, seed, entered, drawn_at, winners)"
+    " VALUES ('L', 'lottery', 2, 2, 'fixed', 1, 'KRW', 'x', 'y', 's', 3, now(), 2);"
+    "INSERT INTO lottery_entry SELECT 'L', 'u' || n, n, 'e-' || n, now()"
+    " FROM generate_series(1, 3) AS n;"
+    # the tickets of u3, u1 and u2 begin with 67, 9e and eb
+    "INSERT INTO coupon VALUES ('L', 'u3', 1, 'ISSUED', NULL, now()),"
+    " ('L', 'u1', 2, 'ISSUED', NULL, now());"
+)
+QUEUED = (
+    "UPDATE campaign SET kind = 'queued' WHERE coupon_id = 'C';"
+    "UPDATE coupon SET arrived_partition = 3, arrived_offset = 10 * sequence"
+    " WHERE coupon_id = 'C';"
+)
+
+SWAPPED = "".join(
+    f"UPDATE coupon SET sequence = {sequence} WHERE coupon_id = 'L' AND user_id = '{user}';"
+    for user, sequence in (("u3", 3), ("u1", 1), ("u3", 2))
+)
+OWED = (
+    "WITH gone AS (DELETE FROM coupon WHERE coupon_id = 'L' AND sequence = 2)"
+    " UPDATE campaign SET issued = 1 WHERE coupon_id = 'L'"
+)
 ANSWERED = (
     "INSERT INTO inbox VALUES ('{type}', '{id}', decode(repeat('00', 16), 'hex'), {at},"
     " jsonb_build_array(jsonb_build_array('coupon.events.v1', 'C', '{said}', '{id}', '{answer}')));"
@@ -130,6 +156,7 @@ WHOLE = (
     + COUPON.format(user="u1", sequence=1, state="HELD", order="'o-1'")
     + COUPON.format(user="u2", sequence=2, state="ISSUED", order="NULL")
     + HOLD.format(state="HELD", total=10, discount=1, refusal="NULL", used=False)
+    + LOTTERY
 )
 
 
@@ -138,40 +165,74 @@ WHOLE = (
     [
         ("SELECT", set()),
         (
-            WITHOUT.format("campaign", "campaign_check") + "UPDATE campaign SET coupon_limit = 1",
+            WITHOUT.format("campaign", "campaign_check")
+            + "UPDATE campaign SET coupon_limit = 1 WHERE coupon_id = 'C'",
             {"never_over_issued"},
         ),
-        ("UPDATE campaign SET issued = 1", {"sequences_are_gapless"}),
-        ("DELETE FROM campaign", {"sequences_are_gapless"}),
-        ("UPDATE coupon SET sequence = 3 WHERE sequence = 2", {"sequences_are_gapless"}),
-        ("DELETE FROM coupon WHERE user_id = 'u2'", {"sequences_are_gapless"}),
+        ("UPDATE campaign SET issued = 1 WHERE coupon_id = 'C'", {"sequences_are_gapless"}),
+        ("DELETE FROM campaign WHERE coupon_id = 'C'", {"sequences_are_gapless"}),
+        (
+            "UPDATE coupon SET sequence = 3 WHERE sequence = 2 AND coupon_id = 'C'",
+            {"sequences_are_gapless"},
+        ),
+        ("DELETE FROM coupon WHERE user_id = 'u2' AND coupon_id = 'C'", {"sequences_are_gapless"}),
         (
             WITHOUT.format("coupon", "coupon_coupon_id_sequence_key")
-            + "UPDATE coupon SET sequence = 1",
+            + "UPDATE coupon SET sequence = 1 WHERE coupon_id = 'C'",
             {"sequences_are_gapless"},
         ),
         (
-            WITHOUT.format("coupon", "coupon_pkey") + "UPDATE coupon SET user_id = 'u1'",
+            WITHOUT.format("coupon", "coupon_pkey")
+            + "UPDATE coupon SET user_id = 'u1' WHERE coupon_id = 'C'",
             {"one_coupon_per_user"},
         ),
         (
-            "UPDATE coupon SET state = 'ISSUED', order_id = NULL WHERE user_id = 'u1'",
+            "UPDATE coupon SET state = 'ISSUED', order_id = NULL WHERE order_id = 'o-1'",
             {"holds_and_coupons_agree"},
         ),
-        ("UPDATE coupon SET state = 'USED' WHERE user_id = 'u1'", {"holds_and_coupons_agree"}),
-        ("UPDATE coupon SET order_id = 'o-2' WHERE user_id = 'u1'", {"holds_and_coupons_agree"}),
+        ("UPDATE coupon SET state = 'USED' WHERE order_id = 'o-1'", {"holds_and_coupons_agree"}),
+        ("UPDATE coupon SET order_id = 'o-2' WHERE order_id = 'o-1'", {"holds_and_coupons_agree"}),
         ("DELETE FROM coupon_hold", {"holds_and_coupons_agree"}),
         ("UPDATE coupon_hold SET state = 'RESTORED'", {"holds_and_coupons_agree"}),
         ("UPDATE coupon_hold SET user_id = 'u2'", {"holds_and_coupons_agree"}),
         (SOLD_OUT, {"demand_is_served"}),
         (PUT_BEFORE + SOLD_OUT, {"demand_is_served"}),
         (PUT_AFTER + SOLD_OUT, set()),
-        ("UPDATE campaign SET coupon_limit = 2;" + SOLD_OUT, set()),
+        ("UPDATE campaign SET coupon_limit = 2 WHERE coupon_id = 'C';" + SOLD_OUT, set()),
         (SOLD_OUT.replace("sold_out", "not_open"), set()),
         (
             WITHOUT.format("coupon_hold", "coupon_hold_check")
             + "UPDATE coupon_hold SET discount = 11",
             {"discounts_are_within_totals"},
+        ),
+        (QUEUED, set()),
+        (
+            QUEUED + "UPDATE coupon SET arrived_offset = 21 - sequence WHERE coupon_id = 'C'",
+            {"queued_in_order"},
+        ),
+        (
+            QUEUED + "UPDATE coupon SET arrived_partition = sequence, arrived_offset = -sequence"
+            " WHERE coupon_id = 'C'",
+            set(),
+        ),
+        (
+            QUEUED + "UPDATE coupon SET arrived_offset = NULL WHERE sequence = 1",
+            {"queued_in_order"},
+        ),
+        (
+            SWAPPED,
+            {"winners_are_of_the_draw"},
+        ),
+        (
+            "DELETE FROM lottery_entry WHERE user_id = 'u1'",
+            {"winners_are_of_the_draw", "entries_are_counted"},
+        ),
+        ("UPDATE campaign SET entered = 4 WHERE coupon_id = 'L'", {"entries_are_counted"}),
+        ("DELETE FROM lottery_entry WHERE user_id = 'u2'", {"entries_are_counted"}),
+        ("UPDATE lottery_entry SET number = 4 WHERE number = 2", {"entries_are_counted"}),
+        (
+            OWED,
+            {"winners_have_their_coupons"},
         ),
     ],
 )

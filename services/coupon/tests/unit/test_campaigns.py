@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coupon.campaigns import CampaignFold
-from coupon.domain import Campaign, Coupon, CouponState
+from coupon.campaigns import CampaignFold, Loaded
+from coupon.records import Arrival, Campaign, Coupon, CouponState
 from shared.contracts.coupon import (
     CampaignKind,
     CampaignPut,
@@ -23,6 +23,7 @@ from shared.contracts.coupon import (
     IssueCoupon,
     PutCampaign,
 )
+from shared.contracts.facts import Facts
 from shared.contracts.refusals import CommandRefusal, Refused
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TICK = timedelta(milliseconds=1)
+SEED = "5eed" * 16
 
 CAMPAIGN = Campaign(
     "WELCOME10", CampaignKind.FIRST_COME, limit=3, issued=0,
@@ -56,9 +58,13 @@ def issue(number: int, user_id: str | None = None) -> IssueCoupon:
 
 
 def fold_of(
-    *campaigns: Campaign, coupons: Iterable[Coupon] = (), now: datetime | None = NOW
+    *campaigns: Campaign,
+    coupons: Iterable[Coupon] = (),
+    now: datetime = NOW,
 ) -> CampaignFold:
-    return CampaignFold(campaigns, coupons, currency="KRW", now=now)
+    holders = {coupon.key for coupon in coupons}
+    loaded = Loaded(campaigns, holders, (), {}, now)
+    return CampaignFold(loaded, currency="KRW", new_seed=lambda: SEED)
 
 
 def reason_of(event: object) -> object:
@@ -67,7 +73,7 @@ def reason_of(event: object) -> object:
 
 
 def test_a_new_campaign_is_put() -> None:
-    fold = fold_of(now=None)
+    fold = fold_of()
 
     event = fold.apply(put())
 
@@ -79,14 +85,14 @@ def test_a_new_campaign_is_put() -> None:
 
 
 def test_a_campaign_changes_and_keeps_its_count() -> None:
-    fold = fold_of(replace(CAMPAIGN, issued=2))
+    fold = fold_of(replace(CAMPAIGN, issued=2, fence=4))
 
     fold.apply(put(limit=9, discount=Discount(type=DiscountType.PERCENT, value=5, cap=10)))
 
     assert fold.new_campaigns == []
     assert fold.changed_campaigns == [
         replace(
-            CAMPAIGN, issued=2, limit=9,
+            CAMPAIGN, issued=2, limit=9, fence=5,
             discount_type=DiscountType.PERCENT, discount_value=5, discount_cap=10,
         )
     ]  # fmt: skip
@@ -95,11 +101,6 @@ def test_a_campaign_changes_and_keeps_its_count() -> None:
 @pytest.mark.parametrize(
     ("campaign", "command", "reason"),
     [
-        *(
-            (None, put(kind=kind, rule="true"), CommandRefusal.KIND_UNAVAILABLE)
-            for kind in CampaignKind
-            if kind is not CampaignKind.FIRST_COME
-        ),
         (None, put(rule="user.tier == 'gold'"), CommandRefusal.INVALID_RULE),
         (
             None,
@@ -216,23 +217,102 @@ def test_who_comes_first_needs_no_lottery() -> None:
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("kind", "ends_at", "expires_at", "stored"),
     [
-        issue(1),
-        EnterLottery(command_id="e-1", coupon_id="WELCOME10", user_id="user_1"),
-        DrawLottery(command_id="d-1", coupon_id="WELCOME10"),
+        (CampaignKind.FIRST_COME, None, None, None),
+        (CampaignKind.FIRST_COME, NOW, None, NOW),
+        (CampaignKind.FIRST_COME, NOW, NOW + TICK, NOW + TICK),
+        (CampaignKind.FIRST_COME, None, NOW, NOW),
+        (CampaignKind.LOTTERY, NOW, None, None),
+        (CampaignKind.LOTTERY, NOW, NOW + TICK, NOW + TICK),
     ],
 )
-def test_f12_a_campaign_of_a_later_version_is_left_alone(
-    command: IssueCoupon | EnterLottery | DrawLottery,
+def test_coupons_are_good_until_their_campaign_ends_but_those_that_are_drawn_after(
+    kind: CampaignKind,
+    ends_at: datetime | None,
+    expires_at: datetime | None,
+    stored: datetime | None,
 ) -> None:
-    fold = fold_of(replace(CAMPAIGN, kind=CampaignKind.LOTTERY))
+    fold = fold_of()
 
-    assert reason_of(fold.apply(command)) is CommandRefusal.KIND_UNAVAILABLE
-    assert not fold.changed_campaigns
-    assert not fold.new_coupons
+    fold.apply(put(kind=kind, ends_at=ends_at, expires_at=expires_at))
+
+    assert [row.expires_at for row in fold.new_campaigns] == [stored]
 
 
-def test_a_coupon_is_not_given_out_without_the_time() -> None:
-    with pytest.raises(ValueError, match="time"):
-        fold_of(CAMPAIGN, now=None).apply(issue(1))
+@pytest.mark.parametrize("kind", [CampaignKind.FIRST_COME, CampaignKind.QUEUED])
+def test_who_was_turned_away_waits_while_coupons_are_left(kind: CampaignKind) -> None:
+    """A gate has the last word on nothing."""
+    fold = fold_of(replace(CAMPAIGN, kind=kind, limit=2, issued=1))
+
+    assert fold.apply(issue(1), turned_away=True) is None
+    assert isinstance(fold.apply(issue(2), admitted=True), CouponIssued)
+    assert reason_of(fold.apply(issue(1), turned_away=True)) is CouponRefusal.SOLD_OUT
+    assert reason_of(fold.apply(issue(3, "user_2"))) is CouponRefusal.ALREADY_ISSUED
+
+
+def test_a_coupon_that_no_gate_knows_of_voids_it_once() -> None:
+    fold = fold_of(replace(CAMPAIGN, fence=7))
+
+    fold.apply(issue(1), admitted=True)
+    assert [row.fence for row in fold.changed_campaigns] == [7]
+    fold.apply(issue(2))
+    fold.apply(issue(3))
+
+    assert [row.fence for row in fold.changed_campaigns] == [8]
+
+
+@pytest.mark.parametrize("kind", [CampaignKind.QUEUED, CampaignKind.LOCKED])
+def test_kinds_without_a_gate_void_none(kind: CampaignKind) -> None:
+    fold = fold_of(replace(CAMPAIGN, kind=kind, fence=7))
+
+    fold.apply(issue(1))
+
+    assert [row.fence for row in fold.changed_campaigns] == [7]
+
+
+@pytest.mark.parametrize("kind", CampaignKind)
+def test_arrivals_are_kept_of_queued_campaigns(kind: CampaignKind) -> None:
+    if kind is CampaignKind.LOTTERY:
+        return
+    rule = "true" if kind is CampaignKind.CONDITIONAL else None
+    fold = fold_of(replace(CAMPAIGN, kind=kind, rule=rule))
+
+    fold.apply(issue(1), arrived=Arrival(3, 44))
+
+    kept = Arrival(3, 44) if kind is CampaignKind.QUEUED else None
+    assert [row.arrived for row in fold.new_coupons] == [kept]
+
+
+CONDITIONAL = replace(CAMPAIGN, kind=CampaignKind.CONDITIONAL, rule="user.tier == 'gold'")
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict"),
+    [
+        (Facts(user={"tier": "gold"}), None),
+        (Facts(user={"tier": "tin"}), CouponRefusal.NOT_ELIGIBLE),
+        (Facts(user={}), CouponRefusal.NOT_ELIGIBLE),
+        (None, CouponRefusal.NOT_ELIGIBLE),
+    ],
+)
+def test_a_rule_says_who_is_eligible(facts: Facts | None, verdict: CouponRefusal | None) -> None:
+    event = fold_of(CONDITIONAL).apply(issue(1).model_copy(update={"facts": facts}), admitted=True)
+
+    if verdict is None:
+        assert isinstance(event, CouponIssued)
+    else:
+        assert reason_of(event) is verdict
+        assert isinstance(event, CouponRequestRefused)
+        assert event.detail
+
+
+def test_a_rule_that_can_not_be_compiled_is_refused_with_its_place() -> None:
+    fold = fold_of()
+
+    refused = fold.apply(put(kind=CampaignKind.CONDITIONAL, rule="user.tier == \n 'gold"))
+
+    assert isinstance(refused, Refused)
+    assert refused.reason is CommandRefusal.INVALID_RULE
+    assert "line 2" in refused.detail
+    assert not fold.new_campaigns

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coupon.domain import Campaign, Coupon, CouponState, Fold, Hold, HoldState
+from coupon.domain import Fold
+from coupon.records import Campaign, Coupon, CouponState, Hold, HoldState
 from shared.contracts.coupon import (
     CampaignKind,
     CouponHeld,
@@ -122,7 +123,7 @@ def test_a_discount_is_a_whole_number_and_never_above_the_total(
         (None, None, "KRW", CouponRefusal.UNKNOWN_CAMPAIGN),
         (CAMPAIGN, None, "KRW", CouponRefusal.NOT_ISSUED),
         (CAMPAIGN, COUPON, "USD", CouponRefusal.CURRENCY_MISMATCH),
-        (replace(CAMPAIGN, ends_at=NOW), COUPON, "KRW", CouponRefusal.EXPIRED),
+        (replace(CAMPAIGN, expires_at=NOW), COUPON, "KRW", CouponRefusal.EXPIRED),
         (
             CAMPAIGN,
             replace(COUPON, state=CouponState.HELD, order_id="o-2"),
@@ -166,7 +167,7 @@ def test_f3_a_refused_hold_stays_refused_when_the_coupon_comes_back() -> None:
 
 
 def test_a_coupon_is_good_until_just_before_its_campaign_ends() -> None:
-    campaign = replace(CAMPAIGN, ends_at=NOW + timedelta(milliseconds=1))
+    campaign = replace(CAMPAIGN, expires_at=NOW + timedelta(milliseconds=1))
 
     assert isinstance(fold_of(campaign).apply(hold()), CouponHeld)
 
@@ -174,7 +175,7 @@ def test_a_coupon_is_good_until_just_before_its_campaign_ends() -> None:
 def test_a_held_coupon_does_not_expire_while_its_order_lives() -> None:
     held = Hold("o-1", HoldState.HELD, "WELCOME10", "user_1", 20_000, 2_000)
     coupon = replace(COUPON, state=CouponState.HELD, order_id="o-1")
-    fold = fold_of(replace(CAMPAIGN, ends_at=NOW - timedelta(days=1)), coupon, held)
+    fold = fold_of(replace(CAMPAIGN, expires_at=NOW - timedelta(days=1)), coupon, held)
 
     assert isinstance(fold.apply(hold()), CouponHeld)
     assert isinstance(fold.apply(use()), CouponUsed)

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from coupon.domain import CouponState, HoldState
+from coupon.records import CouponState, HoldState
 from shared.contracts.coupon import CampaignKind, DiscountType
 
 SCHEMA = (files("coupon") / "sql/migrations/0001_initial.sql").read_text("utf-8")

@@ -1,7 +1,8 @@
 """How a lottery is drawn: what its service does, and what anyone recomputes.
 
-The seed is chosen when the campaign is put, and its hash is published before the first entry. Once
-the entries are closed, the seed is published, and each entry has a ticket that nobody could know
+The seed is chosen when the campaign is put, and its hash is published before the first entry. The
+entries are hashed one by one as they come, so that none can be slipped in, left out or moved later.
+Once they are closed, the seed is published, and each entry has a ticket that nobody could know
 before, who didn't know the seed. The lowest tickets win; the order of tickets is the order of the
 coupons.
 """
@@ -9,6 +10,9 @@ coupons.
 import hashlib
 import heapq
 from collections.abc import Iterable
+from typing import Final
+
+NO_ENTRIES: Final = "0" * 64
 
 
 def seed_hash(seed: str) -> str:
@@ -16,13 +20,16 @@ def seed_hash(seed: str) -> str:
     return _sha256(seed)
 
 
-def entries_hash(user_ids: Iterable[str]) -> str:
-    """What `LotteryDrawn` calls the entries: the SHA-256, in hex, of all users who entered, each
-    followed by a line feed, in the order of their bytes."""
-    digest = hashlib.sha256()
-    for user_id in sorted(user_ids):
-        digest.update(f"{user_id}\n".encode())
-    return digest.hexdigest()
+def entries_hash(user_ids: Iterable[str], before: str = NO_ENTRIES) -> str:
+    """What `LotteryDrawn` calls the entries, in the order of their numbers: a chain of hashes, in
+    hex, that begins with `NO_ENTRIES`; each is the SHA-256 of the one before, a colon and the user.
+
+    `before` is the hash of the entries that came before these.
+    """
+    chain = before
+    for user_id in user_ids:
+        chain = _sha256(f"{chain}:{user_id}")
+    return chain
 
 
 def ticket(seed: str, user_id: str) -> str:

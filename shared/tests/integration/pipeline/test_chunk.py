@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from shared.contracts.base import message_id
 from shared.contracts.stock import CommitStock, StockCommitted
 from shared.database import connect_pool
-from shared.pipeline import Conflict, Delivery, Outgoing, Refusal, Route
+from shared.pipeline import ApartError, Conflict, Delivery, Outgoing, Refusal, Route
 from shared.pipeline.chunk import FAULTY
 from shared.telemetry import metrics
 from shared.testing.builders import commit_stock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from shared.database import Connection, Pool
+    from shared.pipeline import Handler
     from shared.testing.databases import Database
     from shared.testing.proxy import Proxy
 
@@ -275,3 +277,43 @@ async def test_an_id_with_other_content_is_dead_lettered_and_the_first_counts(
     (letter,) = [row for row in bench.relay.rows if row.topic == "bench.dlq.v1"]
     assert letter.headers is not None
     assert letter.headers["dlq-reason"] == "command_id_reused"
+
+
+async def test_what_was_asked_for_a_chunk_lasts_until_its_transaction_has_ended(
+    handler: Effects, pool: Pool, make_bench: MakeBench
+) -> None:
+    """It is asked anew before each attempt, and let go of whether that was committed or not."""
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def begin(deliveries: Sequence[Delivery]) -> AsyncIterator[Handler]:
+        seen.append("asked")
+        try:
+            yield handler
+        finally:
+            async with pool.acquire() as connection:
+                effects = await connection.fetchval("SELECT count(*) FROM effect")
+            seen.append(f"let go with {effects} saved")
+
+    bench = make_bench(Route("bench", ("stock.commands.v1",), handler, begin=begin), pool)
+    handler.errors = [Conflict("lost")]
+
+    await bench.runner.run(commits("o-1"), ())
+
+    assert seen == ["asked", "let go with 0 saved", "asked", "let go with 1 saved"]
+
+
+async def test_those_that_have_to_wait_come_after_the_others_are_committed(
+    bench: Bench, handler: Effects
+) -> None:
+    chunk = commits("late-1", "o-1", "late-2", "o-2")
+    handler.errors = [ApartError([chunk[0], chunk[2]])]
+
+    await bench.runner.run(chunk, ())
+
+    assert handler.chunks == [
+        ["late-1", "o-1", "late-2", "o-2"],
+        ["o-1", "o-2"],
+        ["late-1", "late-2"],
+    ]
+    assert bench.relay.ids("stock.replies.v1") == replies("o-1", "o-2", "late-1", "late-2")

@@ -58,3 +58,53 @@ WHERE reason = 'sold_out'
   AND received_at > ALL (SELECT put.received_at FROM answered AS put
                          WHERE put.coupon_id = answered.coupon_id AND put.said = 'CampaignPut')
 GROUP BY coupon_id, coupon_limit, issued;
+
+-- name: queued_in_order
+-- Invariant 3, always: of a queued campaign, who lay earlier on a partition has the lower number.
+SELECT coupon_id, arrived_partition, sequence, arrived_offset, earlier_offset
+FROM (
+    SELECT coupon_id, arrived_partition, sequence, arrived_offset,
+           max(arrived_offset) OVER (
+               PARTITION BY coupon_id, arrived_partition ORDER BY sequence
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+           ) AS earlier_offset
+    FROM coupon JOIN campaign USING (coupon_id)
+    WHERE kind = 'queued'
+) AS arrived
+WHERE earlier_offset >= arrived_offset OR arrived_offset IS NULL;
+
+-- name: winners_are_of_the_draw
+-- Invariant 3, always: a lottery's coupons went to users who entered, in the order of their tickets.
+-- That nobody with a lower ticket was left out is what `orderctl lottery verify` looks at.
+SELECT coupon_id, sequence, user_id, number AS entry, ticket, ticket_before
+FROM (
+    SELECT coupon_id, sequence, user_id, number, ticket,
+           lag(ticket) OVER (PARTITION BY coupon_id ORDER BY sequence) AS ticket_before
+    FROM campaign
+    JOIN coupon USING (coupon_id)
+    LEFT JOIN lottery_entry AS entry USING (coupon_id, user_id)
+    CROSS JOIN LATERAL (
+        SELECT sha256(convert_to(seed || ':' || user_id, 'UTF8')) AS ticket
+    ) AS drawn
+    WHERE kind = 'lottery'
+) AS given
+WHERE number IS NULL OR ticket IS NULL OR ticket < ticket_before;
+
+-- name: entries_are_counted
+-- Invariant 3, always: a lottery numbers its entries from 1 to their count, and its draw has as many
+-- winners as it can.
+SELECT coupon_id, entered, given.entries, given.highest, coupon_limit, winners
+FROM campaign
+LEFT JOIN (SELECT coupon_id, count(*) AS entries, max(number) AS highest
+           FROM lottery_entry GROUP BY coupon_id) AS given
+     USING (coupon_id)
+WHERE kind = 'lottery'
+  AND (entered <> coalesce(given.entries, 0)
+       OR entered <> coalesce(given.highest, 0)
+       OR (drawn_at IS NOT NULL AND winners <> least(coupon_limit, entered)));
+
+-- name: winners_have_their_coupons
+-- Invariant 3, at rest: a drawn lottery owes nobody a coupon.
+SELECT coupon_id, winners, issued
+FROM campaign
+WHERE drawn_at IS NOT NULL AND issued <> winners;

@@ -9,7 +9,8 @@ FOR UPDATE;
 -- name: lock_campaigns
 -- The campaigns that a chunk issues from or changes, locked in key order: second of all locks.
 SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
-       currency, starts_at, ends_at
+       currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash,
+       seed, entered, drawn_at, winners
 FROM campaign
 WHERE coupon_id = ANY (:coupon_ids::text[])
 ORDER BY coupon_id
@@ -19,9 +20,46 @@ FOR UPDATE;
 -- The same rows without locks: a hold changes nothing in them, and must not wait for those who
 -- queue there for a coupon.
 SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
-       currency, starts_at, ends_at
+       currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash,
+       seed, entered, drawn_at, winners
 FROM campaign
 WHERE coupon_id = ANY (:coupon_ids::text[]);
+
+-- name: queue_campaigns
+-- A place in the queue of each of these campaigns, until the transaction ends. Advisory locks are
+-- granted in the order in which they were asked for; who waits for a row isn't. There are 256
+-- queues, so that a chunk of many campaigns never fills the table of locks, and 7354 tells them
+-- from other advisory locks.
+SELECT pg_advisory_xact_lock(7354, number)
+FROM (SELECT DISTINCT hashtext(coupon_id) & 255 AS number
+      FROM unnest(:coupon_ids::text[]) AS coupon_id
+      ORDER BY number
+      OFFSET 0) AS queues;
+
+-- name: raise_fences
+-- A fencing token for each of these campaigns, higher than all before: who writes under a lower one
+-- is too late.
+WITH locked AS MATERIALIZED (
+    SELECT coupon_id FROM campaign
+    WHERE coupon_id = ANY (:coupon_ids::text[])
+    ORDER BY coupon_id
+    FOR UPDATE
+)
+UPDATE campaign SET fence = fence + 1
+FROM locked
+WHERE campaign.coupon_id = locked.coupon_id
+RETURNING campaign.coupon_id, campaign.fence;
+
+-- name: giving_by_gate
+-- Campaigns that a gate stands before: open by the clock of the database, with coupons left.
+SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
+       currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash,
+       seed, entered, drawn_at, winners
+FROM campaign
+WHERE issued < coupon_limit
+  AND kind IN ('first_come', 'conditional')
+  AND coalesce(starts_at <= clock_timestamp(), true)
+  AND coalesce(ends_at > clock_timestamp(), true);
 
 -- name: lock_coupons
 -- The coupons that a chunk may hold, use or restore, locked in key order: last of all locks.
@@ -33,8 +71,8 @@ ORDER BY coupon.coupon_id, coupon.user_id
 FOR UPDATE OF coupon;
 
 -- name: read_coupons
--- Which of these users have their coupon already. Their campaign is locked by now, so nobody adds
--- another.
+-- Which of these users have their coupon already. Where any is given out, the campaign is locked by
+-- now, so nobody adds another.
 SELECT coupon.coupon_id, coupon.user_id, sequence, state, order_id, issued_at
 FROM unnest(:coupon_ids::text[], :user_ids::text[]) AS wanted (coupon_id, user_id)
 JOIN coupon USING (coupon_id, user_id);
@@ -61,34 +99,47 @@ WHERE coupon_hold.order_id = row.order_id;
 -- name: insert_campaigns!
 -- New campaigns; a conflict is another instance's PutCampaign of the same one.
 INSERT INTO campaign (coupon_id, kind, coupon_limit, issued, discount_type, discount_value,
-                      discount_cap, currency, starts_at, ends_at)
+                      discount_cap, currency, starts_at, ends_at, expires_at, rule, fence,
+                      seed_hash, entries_hash, seed, entered, drawn_at, winners)
 SELECT *
 FROM unnest(:coupon_ids::text[], :kinds::text[], :limits::integer[], :issueds::integer[],
             :discount_types::text[], :discount_values::bigint[], :discount_caps::bigint[],
-            :currencies::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[])
+            :currencies::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[],
+            :expires_ats::timestamptz[], :rules::text[], :fences::bigint[], :seed_hashes::text[],
+            :entries_hashes::text[], :seeds::text[], :entereds::integer[], :drawn_ats::timestamptz[], :winners::integer[])
 ON CONFLICT DO NOTHING;
 
 -- name: update_campaigns!
--- What an operator said of campaigns that are locked by now, and how many they issued.
+-- What was decided on campaigns that are locked by now, each under the fence at which it was asked
+-- about before: where another instance holds the lock by now, or wrote the gate anew, its fence is
+-- higher, no row is touched, and the chunk begins anew.
 UPDATE campaign
 SET kind = row.kind, coupon_limit = row.coupon_limit, issued = row.issued,
     discount_type = row.discount_type, discount_value = row.discount_value,
     discount_cap = row.discount_cap, currency = row.currency,
-    starts_at = row.starts_at, ends_at = row.ends_at
+    starts_at = row.starts_at, ends_at = row.ends_at, expires_at = row.expires_at,
+    rule = row.rule, fence = row.fence, seed_hash = row.seed_hash,
+    entries_hash = row.entries_hash, seed = row.seed, entered = row.entered, drawn_at = row.drawn_at, winners = row.winners
 FROM unnest(:coupon_ids::text[], :kinds::text[], :limits::integer[], :issueds::integer[],
             :discount_types::text[], :discount_values::bigint[], :discount_caps::bigint[],
-            :currencies::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[])
+            :currencies::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[],
+            :expires_ats::timestamptz[], :rules::text[], :fences::bigint[], :seed_hashes::text[],
+            :entries_hashes::text[], :seeds::text[], :entereds::integer[], :drawn_ats::timestamptz[], :winners::integer[],
+            :asked_fences::bigint[])
      AS row (coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
-             currency, starts_at, ends_at)
-WHERE campaign.coupon_id = row.coupon_id;
+             currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash, seed, entered,
+             drawn_at, winners, asked_fence)
+WHERE campaign.coupon_id = row.coupon_id AND campaign.fence = row.asked_fence;
 
 -- name: insert_coupons!
 -- Under the campaign's lock. The two unique keys are the last defence: a second coupon for a user
 -- or a sequence number given twice fails the whole chunk.
-INSERT INTO coupon (coupon_id, user_id, sequence, state, order_id, issued_at)
+INSERT INTO coupon (coupon_id, user_id, sequence, state, order_id, issued_at,
+                    arrived_partition, arrived_offset)
 SELECT *
 FROM unnest(:coupon_ids::text[], :user_ids::text[], :sequences::integer[], :states::text[],
-            :order_ids::text[], :issued_ats::timestamptz[]);
+            :order_ids::text[], :issued_ats::timestamptz[], :partitions::integer[],
+            :offsets::bigint[]);
 
 -- name: update_coupons!
 -- Rows are locked by now.
@@ -96,3 +147,13 @@ UPDATE coupon SET state = row.state, order_id = row.order_id
 FROM unnest(:coupon_ids::text[], :user_ids::text[], :states::text[], :order_ids::text[])
      AS row (coupon_id, user_id, state, order_id)
 WHERE coupon.coupon_id = row.coupon_id AND coupon.user_id = row.user_id;
+
+-- name: count_campaigns
+-- How many campaigns there are, by their life.
+SELECT count(*) FILTER (WHERE starts_at > clock_timestamp()) AS draft,
+       count(*) FILTER (WHERE coalesce(starts_at <= clock_timestamp(), true)
+                          AND coalesce(ends_at > clock_timestamp(), true)
+                          AND drawn_at IS NULL) AS open,
+       count(*) FILTER (WHERE ends_at <= clock_timestamp() AND drawn_at IS NULL) AS closed,
+       count(drawn_at) AS drawn
+FROM campaign;

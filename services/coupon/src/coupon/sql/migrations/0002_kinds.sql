@@ -8,15 +8,20 @@ ALTER TABLE campaign
     -- Rises with each new holder of the campaign's lock, and with each gate that is written anew:
     -- what was found out under a lower one counts no more.
     ADD COLUMN fence        bigint      NOT NULL DEFAULT 0,
-    -- of a lottery: the hash of its seed, how many entered, and what the draw made of it
+    -- of a lottery: the hash of its seed, the chain of hashes over its entries, how many there are,
+    -- and what the draw made of it
     ADD COLUMN seed_hash    text,
+    ADD COLUMN entries_hash text,
+    ADD COLUMN seed         text,
     ADD COLUMN entered      integer     NOT NULL DEFAULT 0 CHECK (entered >= 0),
     ADD COLUMN drawn_at     timestamptz,
     ADD COLUMN winners      integer     CHECK (winners BETWEEN 0 AND coupon_limit),
     ADD CHECK ((rule IS NOT NULL) = (kind = 'conditional')),
     ADD CHECK ((seed_hash IS NOT NULL) = (kind = 'lottery')),
+    ADD CHECK ((entries_hash IS NOT NULL) = (kind = 'lottery')),
     ADD CHECK (kind = 'lottery' OR (entered = 0 AND drawn_at IS NULL)),
     ADD CHECK ((drawn_at IS NULL) = (winners IS NULL)),
+    ADD CHECK ((drawn_at IS NULL) = (seed IS NULL)),
     ADD CHECK (winners <= entered),
     ADD CHECK (kind <> 'lottery' OR issued <= coalesce(winners, 0));
 
@@ -30,29 +35,31 @@ ALTER TABLE coupon
     ADD COLUMN arrived_partition integer,
     ADD COLUMN arrived_offset    bigint;
 
--- One row per user who entered a lottery, in the order in which they are hashed.
+-- One row per user who entered a lottery, numbered from 1 in the order in which they are hashed.
 CREATE TABLE lottery_entry (
     coupon_id  text        NOT NULL,
-    user_id    text        COLLATE "C" NOT NULL,
+    user_id    text        NOT NULL,
+    number     integer     NOT NULL CHECK (number > 0),
     -- of the request: a winner's CouponIssued answers it
     command_id text        NOT NULL,
     entered_at timestamptz NOT NULL,
-    PRIMARY KEY (coupon_id, user_id)
+    PRIMARY KEY (coupon_id, user_id),
+    UNIQUE (coupon_id, number)
 );
 
--- Until the draw nobody reads it but coupon itself: not the operator's role either, which may read
--- all tables, since row security lets nobody but the owner see a row.
+-- What nobody may know before the draw: the seed, and each entry's ticket, in whose order the
+-- coupons go out. Row security lets nobody but the owner see a row: not the operator's role either,
+-- which may read all tables.
 CREATE TABLE lottery_seed (
     coupon_id text PRIMARY KEY,
     seed      text NOT NULL
 );
 ALTER TABLE lottery_seed ENABLE ROW LEVEL SECURITY;
 
--- What the draw decided, all at once; coupons follow in batches.
-CREATE TABLE lottery_winner (
-    coupon_id  text    NOT NULL,
-    rank       integer NOT NULL CHECK (rank > 0),
-    user_id    text    NOT NULL,
-    command_id text    NOT NULL,
-    PRIMARY KEY (coupon_id, rank)
+CREATE TABLE lottery_ticket (
+    coupon_id text  NOT NULL,
+    ticket    bytea NOT NULL,
+    user_id   text  NOT NULL,
+    PRIMARY KEY (coupon_id, ticket, user_id)
 );
+ALTER TABLE lottery_ticket ENABLE ROW LEVEL SECURITY;

@@ -1,0 +1,29 @@
+"""Counts the campaigns, for the gauges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coupon.metrics import CAMPAIGNS
+from coupon.store import queries
+from shared.database.pool import ACQUIRE_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from shared.database import Pool
+
+CENSUS_INTERVAL_S: Final = 10.0
+
+
+class Census:
+    """One count after the other."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Read through `pool`."""
+        self._pool = pool
+
+    async def run_once(self) -> None:
+        """Set the gauges."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            row = await queries.count_campaigns.row(connection)
+        for life, count in (row or {}).items():
+            CAMPAIGNS.labels(life).set(count)

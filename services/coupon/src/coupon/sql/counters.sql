@@ -1,0 +1,11 @@
+-- name: gates
+-- What the gate of each campaign that gives out coupons holds once nothing is under way: the fields
+-- of a hash.
+SELECT '{coupon}:' || coupon_id AS key,
+       json_build_object('taken', issued::text, 'limit', coupon_limit::text,
+                         'fence', fence::text) AS fields
+FROM campaign
+WHERE issued < coupon_limit
+  AND kind IN ('first_come', 'conditional')
+  AND coalesce(starts_at <= clock_timestamp(), true)
+  AND coalesce(ends_at > clock_timestamp(), true);
