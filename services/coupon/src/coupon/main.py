@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coupon.api import CampaignsApi
 from coupon.consumers import routes
 from coupon.settings import Settings
 from shared.service import Service, run
@@ -10,7 +11,9 @@ from shared.settings import load_settings
 
 def compose(settings: Settings) -> Service:
     """Wire coupon together."""
-    return Service("coupon", settings, package="coupon", routes=routes(settings.currency))
+    service = Service("coupon", settings, package="coupon", routes=routes(settings.currency))
+    service.add_admin_routes(CampaignsApi(service.pool).routes())
+    return service
 
 
 def main() -> None:
