@@ -45,6 +45,10 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "make up UP_OPTIONS=--audit": "deploy/local/tests; the stack is up without",
     ".venv/bin/orderctl audit --every 60s --metrics-port 9100": "it doesn't end by itself",
     ".venv/bin/orderctl show ORDER": "a name to be filled in",
+    ".venv/bin/orderctl coupon put campaign.json": "orderctl has its own tests",
+    ".venv/bin/orderctl coupon show COUPON": "a name to be filled in",
+    ".venv/bin/orderctl lottery draw COUPON": "the same",
+    ".venv/bin/orderctl lottery verify COUPON": "the same",
     "make down": "deploy/local/tests/test_stack.py; others need the stack",
 }
 """What is shown and not run here, and where it is seen to."""

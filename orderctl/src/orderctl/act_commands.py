@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from orderctl.asking import Url, asked, checked_id, open_api
+from orderctl.asking import Url, asked, open_api
 from orderctl.group_action import Done, act_on_each, document, interrupts, tell
 from orderctl.list_command import filters_of, print_groups
-from orderctl.options import AsJson, Operator
+from orderctl.options import AsJson, Operator, checked
 from orderctl.order_text import print_order
 from orderctl.running import INTERRUPTED, USAGE, fail, operator_of
 from orderctl.terminal import visible
@@ -32,7 +32,8 @@ MOST: Final = 100_000
 
 
 def _checked_ids(given: list[str] | None) -> list[str]:
-    return [checked_id(one) for one in given or ()]
+    check = checked("order")
+    return [check(one) for one in given or ()]
 
 
 def _checked_moment(given: str) -> str:

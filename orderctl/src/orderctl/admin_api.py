@@ -127,5 +127,29 @@ class StockApi(AdminPort):
         return found
 
 
+class CouponApi(AdminPort):
+    """Asks one instance of coupon; any of them knows every campaign."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        """`url` is the admin port's."""
+        super().__init__("coupon", url, transport)
+
+    def campaign(self, coupon_id: str) -> Document:
+        """A campaign and its statistics. Raises OperatorError, as all of these do."""
+        found: Document = self.ask("GET", f"/campaigns/{quote(coupon_id, safe='')}")
+        return found
+
+    def campaigns(self, **asked: str) -> Document:
+        """A page of campaigns, with the one behind which the next page begins."""
+        found: Document = self.ask("GET", "/campaigns", params=asked)
+        return found
+
+    def entries(self, coupon_id: str, **asked: str) -> Document:
+        """A page of a lottery's entries, with the user behind whom the next page begins."""
+        path = f"/lotteries/{quote(coupon_id, safe='')}/entries"
+        found: Document = self.ask("GET", path, params=asked)
+        return found
+
+
 def _path(order_id: str) -> str:
     return f"/sagas/{quote(order_id, safe='')}"

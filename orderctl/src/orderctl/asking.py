@@ -11,7 +11,6 @@ from orderctl.admin_api import AdminApi
 from orderctl.errors import OperatorError
 from orderctl.options import duration_s
 from orderctl.running import USAGE, fail
-from shared.contracts.ids import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,13 +55,6 @@ def asked(ask: Callable[[], Any]) -> Any:
         return ask()
     except OperatorError as error:
         fail(str(error))
-
-
-def checked_id(given: str) -> str:
-    """An order id; ends the process where it is none."""
-    if not is_id(given):
-        fail(f"'{given}' is no order id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
-    return given
 
 
 def seconds_of(given: str) -> int:

@@ -88,6 +88,30 @@ STOCK: Final = {
         "Choose how orders for a product are decided; orders may flow meanwhile.",
     ),
 }
+COUPON: Final = {
+    "show": (
+        "orderctl.coupon_commands:show",
+        "Show a campaign: its kind, its life, its discount, and what became of its coupons.",
+    ),
+    "list": (
+        "orderctl.coupon_commands:list_campaigns",
+        "List the campaigns, in the order of their ids.",
+    ),
+    "put": (
+        "orderctl.coupon_commands:put",
+        "Put a campaign as a file says it, or change one that runs.",
+    ),
+}
+LOTTERY: Final = {
+    "draw": (
+        "orderctl.lottery_commands:draw",
+        "Draw a lottery: its winners are decided for good, and its seed is published.",
+    ),
+    "verify": (
+        "orderctl.lottery_commands:verify_draw",
+        "Recompute a draw from what is published, and say whether it is as it was promised.",
+    ),
+}
 TOPICS: Final = {
     "create": ("orderctl.topic_commands:create", "Create the topics that are missing."),
     "check": (
@@ -115,8 +139,12 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help
 topics_app = typer.Typer(no_args_is_help=True)
 letters_app = typer.Typer(no_args_is_help=True)
 stock_app = typer.Typer(no_args_is_help=True)
+coupon_app = typer.Typer(no_args_is_help=True)
+lottery_app = typer.Typer(no_args_is_help=True)
 add_commands(topics_app, TOPICS)
 add_commands(stock_app, STOCK)
+add_commands(coupon_app, COUPON)
+add_commands(lottery_app, LOTTERY)
 add_commands(letters_app, DEAD_LETTERS)
 add_commands(app, COMMANDS)
 app.add_typer(topics_app, name="topics", help="Create and check the topics.")
@@ -125,6 +153,8 @@ app.add_typer(
     name="stock",
     help="Products: how they stand, their units and their strategies.",
 )
+app.add_typer(coupon_app, name="coupon", help="Coupons: how their campaigns stand, and put one.")
+app.add_typer(lottery_app, name="lottery", help="Lotteries: draw one, and verify a draw.")
 app.add_typer(
     letters_app,
     name="dlq",

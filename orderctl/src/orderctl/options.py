@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from orderctl.running import USAGE, fail
+from shared.contracts.ids import is_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Bootstrap = Annotated[
     str, typer.Option(envvar="KAFKA_BOOTSTRAP_SERVERS", help="Addresses of the brokers.")
@@ -24,6 +30,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION: Final = re.compile(r"(?P<count>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<unit>[smhd])")
+
+
+def checked(noun: str, *, optional: bool = False) -> Callable[[str], str]:
+    """Takes the id of a `noun` and gives it back; ends the process where it is none. An optional
+    one may be left out, as ""."""
+
+    def check(given: str) -> str:
+        if not (is_id(given) or (optional and not given)):
+            fail(f"'{given}' is no {noun} id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
+        return given
+
+    return check
 
 
 def duration_s(given: str) -> float:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from orderctl.asking import Url, asked, checked_id, open_api
-from orderctl.options import AsJson, Bootstrap, Prefix
+from orderctl.asking import Url, asked, open_api
+from orderctl.message_files import called
+from orderctl.options import AsJson, Bootstrap, Prefix, checked
 from orderctl.order_files import (
-    STDIN,
     publish,
     read_lines,
     require_readable,
@@ -22,7 +22,7 @@ from orderctl.running import USAGE, fail, note, run
 from shared.kafka.connection import KafkaConnection
 
 OrderId = Annotated[
-    str, typer.Argument(metavar="ORDER", help="The order's id.", callback=checked_id)
+    str, typer.Argument(metavar="ORDER", help="The order's id.", callback=checked("order"))
 ]
 
 
@@ -52,10 +52,10 @@ def place(
     async def work() -> int:
         lines = read_lines(file)
         if not lines:
-            fail(f"{_called(file)} holds no message", USAGE)
+            fail(f"{called(file)} holds no message", USAGE)
         if not as_is:
-            require_readable(_called(file), lines)
-        for warning in unknown_fields(_called(file), lines):
+            require_readable(called(file), lines)
+        for warning in unknown_fields(called(file), lines):
             note(warning)
         return await publish(KafkaConnection(bootstrap_servers, prefix), lines)
 
@@ -64,10 +64,6 @@ def place(
         typer.echo(json.dumps({"published": count}))
         return
     typer.echo(f"published {count} message{'s' if count != 1 else ''}")
-
-
-def _called(file: Path) -> str:
-    return "standard input" if file == STDIN else str(file)
 
 
 def show(order_id: OrderId, url: Url, as_json: AsJson = False) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaProducer
 
 from orderctl.errors import OperatorError
-from shared.contracts.base import Record
+from orderctl.message_files import content_of, unknown_parts
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import is_id
 from shared.contracts.reading import (
@@ -25,11 +23,11 @@ from shared.contracts.reading import (
 from shared.contracts.topics import TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from pathlib import Path
 
     from shared.kafka.connection import KafkaConnection
 
-STDIN: Final = Path("-")
 COMMANDS: Final = "orders.commands.v1"
 MAX_DEPTH: Final = 32
 LINGER_MS: Final = 5
@@ -57,11 +55,7 @@ def read_lines(path: Path) -> list[Line]:
 
     `STDIN` is read from standard input.
     """
-    try:
-        content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
-    except OSError as error:
-        raise OperatorError(f"{path} can't be read: {error.strerror}") from error
-    lines = (text.rstrip(b"\r") for text in content.split(b"\n"))
+    lines = (text.rstrip(b"\r") for text in content_of(path).split(b"\n"))
     return [_line(number, text) for number, text in enumerate(lines, start=1) if text.strip()]
 
 
@@ -114,7 +108,7 @@ def unknown_fields(name: str, lines: Iterable[Line]) -> list[str]:
     for line in lines:
         message = reader.read(line.value)
         if not isinstance(message, Unreadable):
-            for field in _unknown(readable_fields(line.value), message):
+            for field in unknown_parts(readable_fields(line.value), message):
                 first.setdefault((message.type, field), line.number)
     warnings = [
         f"{name}, line {number}: `{field}` is not a field of {kind}: ignored"
@@ -122,20 +116,6 @@ def unknown_fields(name: str, lines: Iterable[Line]) -> list[str]:
     ]
     more = len(warnings) - WARNINGS_AT_MOST
     return warnings if more <= 0 else [*warnings[:-more], f"and {more} more unknown fields"]
-
-
-def _unknown(sent: Any, read: Any, path: str = "") -> Iterator[str]:
-    """What of `sent` is not in the record that was read from it: `items[].colour`."""
-    if isinstance(read, Record) and isinstance(sent, dict):
-        known = {field.alias: name for name, field in type(read).model_fields.items()}
-        for key, value in sent.items():
-            if key not in known:
-                yield f"{path}{shorten(key)[1:-1]}"
-            else:
-                yield from _unknown(value, getattr(read, known[key]), f"{path}{key}.")
-    elif isinstance(read, tuple) and isinstance(sent, list):
-        for value, part in zip(sent, read, strict=False):
-            yield from _unknown(value, part, f"{path[:-1]}[].")
 
 
 async def publish(connection: KafkaConnection, lines: Iterable[Line]) -> int:

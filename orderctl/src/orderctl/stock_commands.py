@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from orderctl.admin_api import StockApi
 from orderctl.asking import asked
-from orderctl.options import AsJson, Bootstrap, Operator, Prefix
-from orderctl.running import USAGE, fail, note, operator_of, run
-from orderctl.stock_asking import ask_stock
+from orderctl.commanding import CommandId, Within, answered, drawn_id, print_message
+from orderctl.options import AsJson, Bootstrap, Operator, Prefix, checked
+from orderctl.running import USAGE, fail, operator_of
+from orderctl.stock_asking import STOCK, ask_stock
 from orderctl.stock_text import print_advice, print_levels, print_product
 from orderctl.terminal import visible
 from shared.contracts.base import MAX_NOTE_CHARS, MAX_UNITS
-from shared.contracts.ids import is_id
-from shared.contracts.refusals import CommandRefused
-from shared.contracts.stock import AdjustStock, SetStockStrategy, StockAdjusted, StockStrategy
+from shared.contracts.stock import (
+    AdjustStock,
+    SetStockStrategy,
+    StockAdjusted,
+    StockStrategy,
+    StockStrategySet,
+)
 from shared.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
-    from orderctl.stock_asking import Answer, Command
+    from orderctl.stock_asking import Command, Done
 
-
-def _checked_product(given: str) -> str:
-    if not is_id(given):
-        fail(f"'{given}' is no product id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
-    return given
-
-
-def _checked_command(given: str) -> str:
-    if given and not is_id(given):
-        fail(f"'{given}' is no command id: 1 to 64 of A-Z a-z 0-9 . _ -", USAGE)
-    return given
-
+AnswerT = TypeVar("AnswerT")
 
 Product = Annotated[
-    str, typer.Argument(metavar="PRODUCT", help="The product's id.", callback=_checked_product)
+    str, typer.Argument(metavar="PRODUCT", help="The product's id.", callback=checked("product"))
 ]
 Units = Annotated[
     int, typer.Argument(metavar="UNITS", min=1, max=MAX_UNITS, help="How many units.")
@@ -52,18 +44,6 @@ Url = Annotated[
         envvar="ADMIN_URL_STOCK_0",
         help="The admin port of an instance of stock, as `make env` tells it.",
     ),
-]
-CommandId = Annotated[
-    str,
-    typer.Option(
-        metavar="ID",
-        help="Repeats the command that had this id: it is obeyed once. Else an id is drawn.",
-        callback=_checked_command,
-    ),
-]
-Within = Annotated[
-    int,
-    typer.Option(min=1, max=3_600, metavar="SECONDS", help="Wait so long for stock's answer."),
 ]
 
 
@@ -81,7 +61,14 @@ def list_products(
         bool, typer.Option("--low", help="Only products with LOW_STOCK_UNITS or fewer.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=5_000, help="So many at once.")] = 50,
-    after: Annotated[str, typer.Option(metavar="PRODUCT", help="Go on behind this product.")] = "",
+    after: Annotated[
+        str,
+        typer.Option(
+            metavar="PRODUCT",
+            help="Go on behind this product.",
+            callback=checked("product", optional=True),
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """List the products and their units, in the order of their ids.
@@ -90,7 +77,7 @@ def list_products(
     """
     asking = {"limit": str(limit), "low": str(low).lower()}
     if after:
-        asking["after"] = _checked_product(after)
+        asking["after"] = after
     print_levels(asked(lambda: StockApi(url).levels(**asking)), low=low, as_json=as_json)
 
 
@@ -118,7 +105,7 @@ def receive(
     Example: orderctl stock receive P001 500 --reason "delivery 4711"
     """
     command = _adjustment(product, units, reason, operator, command_id)
-    answer = _ask(command, bootstrap_servers, prefix, within, as_json=as_json)
+    answer = _ask(command, StockAdjusted, bootstrap_servers, prefix, within, as_json=as_json)
     _tell(answer, f"received {units:,} of {product}", as_json=as_json)
 
 
@@ -138,7 +125,7 @@ def write_off(
     Example: orderctl stock write-off P001 3 --reason "broken in the warehouse"
     """
     command = _adjustment(product, -units, reason, operator, command_id)
-    answer = _ask(command, bootstrap_servers, prefix, within, as_json=as_json)
+    answer = _ask(command, StockAdjusted, bootstrap_servers, prefix, within, as_json=as_json)
     _tell(answer, f"wrote off {units:,} of {product}", as_json=as_json)
 
 
@@ -159,9 +146,9 @@ def strategy(
     Example: orderctl stock strategy P001 pessimistic
     """
     command = SetStockStrategy(
-        command_id=command_id or _drawn_id(), product_id=product, strategy=name
+        command_id=command_id or drawn_id(), product_id=product, strategy=name
     )
-    answer = _ask(command, bootstrap_servers, prefix, within, as_json=as_json)
+    answer = _ask(command, StockStrategySet, bootstrap_servers, prefix, within, as_json=as_json)
     _tell(answer, f"the strategy of {product} is {name}", as_json=as_json)
 
 
@@ -174,7 +161,7 @@ def _adjustment(
     told = f"{operator_of(operator)}: {reason}"
     try:
         return AdjustStock(
-            command_id=command_id or _drawn_id(), product_id=product, delta=delta, reason=told
+            command_id=command_id or drawn_id(), product_id=product, delta=delta, reason=told
         )
     except ValidationError:
         fail(
@@ -184,45 +171,31 @@ def _adjustment(
         )
 
 
-def _drawn_id() -> str:
-    """Drawn and not derived: the same units may well be received twice."""
-    drawn = f"orderctl-{secrets.token_hex(8)}"
-    note(f"the command's id is {drawn}; with --command-id {drawn} a repeat is obeyed once")
-    return drawn
-
-
 def _ask(
-    command: Command, bootstrap_servers: str, prefix: str, wait_s: int, *, as_json: bool
-) -> Answer:
+    command: Command,
+    kind: type[AnswerT],
+    bootstrap_servers: str,
+    prefix: str,
+    wait_s: int,
+    *,
+    as_json: bool,
+) -> AnswerT:
     """The answer; ends the process where there is none, or stock refuses."""
-    connection = KafkaConnection(bootstrap_servers, prefix)
-    answer = run(ask_stock(connection, command, within_s=wait_s), brokers=bootstrap_servers)
-    if answer is None:
-        _no_answer(command, wait_s)
-    if isinstance(answer, CommandRefused):
-        if as_json:
-            _print_json(answer)
-        fail(f"stock refuses: {answer.detail}")
-    return answer
-
-
-def _no_answer(command: Command, wait_s: int) -> NoReturn:
-    fail(
-        f"stock has not answered within {wait_s} s. The command lies on its topic, as far as the"
-        " broker told, and is obeyed once stock reads it. To find out, repeat it as it was with"
-        f" --command-id {command.command_id}: it is obeyed once, and answered again. `make status`"
-        " tells how stock is"
+    asking = ask_stock(KafkaConnection(bootstrap_servers, prefix), command, within_s=wait_s)
+    return answered(
+        asking,
+        STOCK,
+        kind,
+        command_id=command.command_id,
+        brokers=bootstrap_servers,
+        wait_s=wait_s,
+        as_json=as_json,
     )
 
 
-def _tell(answer: Answer, done: str, *, as_json: bool) -> None:
+def _tell(answer: Done, done: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json(answer)
+        print_message(answer)
         return
     rest = f"; {answer.available:,} available" if isinstance(answer, StockAdjusted) else ""
     typer.echo(visible(f"{done}{rest}"))
-
-
-def _print_json(answer: Answer) -> None:
-    document = answer.model_dump(mode="json", by_alias=True, exclude_none=True)
-    typer.echo(json.dumps(document, indent=2))

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from orderctl.lazily import function_of
-from orderctl.main import COMMANDS, DEAD_LETTERS, STOCK, TOPICS
+from orderctl.main import COMMANDS, COUPON, DEAD_LETTERS, LOTTERY, STOCK, TOPICS
 
 HEAVY = {"aiokafka", "asyncpg", "httpx", "redis", "faststream", "shared.contracts.base"}
 _LOADED = """
@@ -48,7 +48,11 @@ def test_a_command_imports_its_own_clients_only() -> None:
 
 @pytest.mark.parametrize(
     ("where", "summary"),
-    [*COMMANDS.values(), *DEAD_LETTERS.values(), *STOCK.values(), *TOPICS.values()],
+    [
+        one
+        for group in (COMMANDS, COUPON, DEAD_LETTERS, LOTTERY, STOCK, TOPICS)
+        for one in group.values()
+    ],
 )
 def test_the_list_of_commands_says_what_each_says_of_itself(where: str, summary: str) -> None:
     told = inspect.getdoc(function_of(where)) or ""

@@ -21,6 +21,7 @@ from shared.database.faults import cause, leaves_pool_stale
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 
+    from pydantic import ValidationError
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -152,6 +153,14 @@ def json_problem(status: int, title: str, detail: str, **extra: Any) -> Response
         {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra},
         status_code=status,
         media_type="application/problem+json",
+    )
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong with a request, for a problem's detail: each field with its fault."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        for fault in error.errors(include_url=False)
     )
 
 

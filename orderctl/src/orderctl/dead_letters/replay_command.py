@@ -29,8 +29,8 @@ from orderctl.dead_letters.reading import open_letters
 from orderctl.dead_letters.replaying import Replaying
 from orderctl.dead_letters.sending import Sender
 from orderctl.errors import OperatorError
+from orderctl.message_files import STDIN
 from orderctl.options import AsJson, Bootstrap, Operator, Prefix
-from orderctl.order_files import STDIN
 from orderctl.running import fail, note, operator_of, run
 from orderctl.terminal import print_text
 from shared.contracts.topics import MAX_DEAD_LETTER_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coupon.api import CampaignsApi
 from coupon.census import CENSUS_INTERVAL_S, Census
 from coupon.consumers import routes
 from coupon.doorkeeper import Doorkeeper
@@ -34,6 +35,7 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("returns", doorkeeper.returns.run_once, 0.0))
     service.add_loop(Loop("draws", Drawer(service.work).run_once, settings.draw_interval_s))
     service.add_loop(Loop("census", Census(service.pool).run_once, CENSUS_INTERVAL_S))
+    service.add_admin_routes(CampaignsApi(service.pool).routes())
     return service
 
 

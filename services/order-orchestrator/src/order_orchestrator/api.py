@@ -17,7 +17,7 @@ from order_orchestrator.events import Ignored, OperatorCancel, Refused, Retry, S
 from order_orchestrator.records import UnreadableSagaError
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
-from shared.admin import in_time, json_problem
+from shared.admin import faults, in_time, json_problem
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import is_id
 from shared.database.faults import Conflict
@@ -141,10 +141,7 @@ class OperatorApi:
             action = model.model_validate(json.loads(body or b"{}"))
         except (ValueError, ValidationError, RecursionError) as error:
             detail = (
-                "; ".join(
-                    f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
-                    for item in error.errors(include_url=False)
-                )
+                faults(error)
                 if isinstance(error, ValidationError)
                 else "the body is no JSON object"
             )

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from order_orchestrator.documents import time_text
 from order_orchestrator.domain import ENDED, SagaState
 from order_orchestrator.store import queries
-from shared.admin import in_time, json_problem
+from shared.admin import faults, in_time, json_problem
 from shared.contracts.base import Timestamp
 from shared.database import Queries
 
@@ -88,11 +88,12 @@ class SearchApi:
         try:
             search = _search_of(request)
         except (ValidationError, OverflowError) as error:
-            faults = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-            detail = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults
+            detail = (
+                faults(error)
+                if isinstance(error, ValidationError)
+                else "the cursor is beyond all times"
             )
-            return json_problem(400, "Invalid search", detail or "the cursor is beyond all times")
+            return json_problem(400, "Invalid search", detail)
         try:
             return JSONResponse(await in_time(self._bounded(search, read)))
         except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError):

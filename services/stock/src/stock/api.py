@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared.admin import in_time, json_problem
+from shared.admin import faults, in_time, json_problem
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
 from stock.advice import WINDOW_S, advise
@@ -69,11 +69,7 @@ class LevelsApi:
         try:
             page = Page.model_validate(dict(request.query_params))
         except ValidationError as error:
-            detail = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-                for fault in error.errors(include_url=False)
-            )
-            return json_problem(HTTPStatus.BAD_REQUEST, "Invalid page", detail)
+            return json_problem(HTTPStatus.BAD_REQUEST, "Invalid page", faults(error))
         rows = await in_time(self._read_page(page))
         return JSONResponse(
             {
