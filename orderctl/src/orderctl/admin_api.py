@@ -145,7 +145,7 @@ class CouponApi(AdminPort):
         return found
 
     def entries(self, coupon_id: str, **asked: str) -> Document:
-        """A page of a lottery's entries, with the user behind whom the next page begins."""
+        """A page of a lottery's entries, with the number behind which the next page begins."""
         path = f"/lotteries/{quote(coupon_id, safe='')}/entries"
         found: Document = self.ask("GET", path, params=asked)
         return found

@@ -70,16 +70,17 @@ def entries_told(api: CouponApi, coupon_id: str) -> list[str]:
         users += (entry["userId"] for entry in page["entries"])
         if page["next"] is None:
             return users
-        if page["next"] <= asking.get("after", ""):
+        if page["next"] <= int(asking.get("after", "0")):
             raise OperatorError(
-                f"the entries of {coupon_id} don't go on behind {shorten(page['next'])}; is the"
+                f"the entries of {coupon_id} don't go on behind {page['next']}; is the"
                 " address that of coupon's admin port?"
             )
-        asking["after"] = page["next"]
+        asking["after"] = str(page["next"])
 
 
 def entries_in(path: Path) -> list[str]:
-    """The users of a saved list, one a line. Raises OperatorError where a line is no user id."""
+    """The users of a saved list, one a line, in the order of their entries. Raises OperatorError
+    where a line is no user id."""
     lines = content_of(path).decode(errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if not is_id(line):

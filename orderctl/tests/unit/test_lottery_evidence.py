@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def api(*pages: tuple[list[str], str | None]) -> tuple[CouponApi, list[Any]]:
+def api(*pages: tuple[list[str], int | None]) -> tuple[CouponApi, list[Any]]:
     """A port that answers with these pages, the last one again and again; and what it is asked."""
     asked: list[Any] = []
 
@@ -30,14 +30,14 @@ def api(*pages: tuple[list[str], str | None]) -> tuple[CouponApi, list[Any]]:
 
 
 def test_all_pages_are_one_list() -> None:
-    port, asked = api((["a", "b"], "b"), (["c"], "c"), ([], None))
-    assert entries_told(port, "L") == ["a", "b", "c"]
-    assert asked == [None, "b", "c"]
+    port, asked = api((["b", "a"], 2), (["c"], 3), ([], None))
+    assert entries_told(port, "L") == ["b", "a", "c"]
+    assert asked == [None, "2", "3"]
 
 
-@pytest.mark.parametrize("behind", ["b", "a"])
-def test_pages_that_do_not_go_on_end_it(behind: str) -> None:
-    port, asked = api((["a", "b"], "b"), (["b"], behind))
+@pytest.mark.parametrize("behind", [2, 1])
+def test_pages_that_do_not_go_on_end_it(behind: int) -> None:
+    port, asked = api((["a", "b"], 2), (["b"], behind))
     with pytest.raises(OperatorError, match="don't go on behind"):
         entries_told(port, "L")
     assert len(asked) == 2

@@ -1,13 +1,11 @@
 """Coupon's own port: how campaigns stand, a page at a time or one with its statistics, and who
 entered a lottery.
 
-All of it is read and nothing is written. A lottery's seed is not read here at all, before the draw
-or after: after it the seed stands in `LotteryDrawn`, for all to see.
+All of it is read and nothing is written. A lottery's seed is told once it is drawn.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from coupon.records import Life
 from shared.admin import faults, in_time, json_problem
 from shared.contracts.base import format_time
 from shared.contracts.coupon import CampaignKind
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
 from shared.database import Queries
+from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,21 +35,10 @@ CAMPAIGNS_AT_MOST: Final = 1_000
 """Of one page."""
 ENTRIES_AT_MOST: Final = 10_000
 """Of one page."""
-ACQUIRE_TIMEOUT_S: Final = 5.0
+MAX_ENTRIES: Final = 2**31 - 1
+"""Of a lottery: what its counter can hold."""
 
 queries: Final = Queries("coupon", "sql/statistics.sql")
-
-
-class Life(StrEnum):
-    """Where a campaign stands in its life, by the clock of the database."""
-
-    DRAFT = "draft"
-    """`startsAt` lies ahead."""
-    OPEN = "open"
-    CLOSED = "closed"
-    """`endsAt` has passed."""
-    DRAWN = "drawn"
-    """A lottery whose winners are decided."""
 
 
 class Page(BaseModel):
@@ -68,8 +57,8 @@ class EntriesPage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
-    """The user behind whom the page begins: `next` of the page before."""
+    after: Annotated[int, Field(ge=0, le=MAX_ENTRIES)] = 0
+    """The number behind which the page begins: `next` of the page before."""
     limit: Annotated[int, Field(ge=1, le=ENTRIES_AT_MOST)] = 1_000
 
 
@@ -109,8 +98,8 @@ class CampaignsApi:
         return _unknown(coupon_id) if found is None else JSONResponse(found)
 
     async def entries(self, request: Request) -> Response:
-        """A page of a lottery's entries in byte order of the users, and behind whom the next one
-        begins."""
+        """A page of a lottery's entries in the order in which they came, and behind which number
+        the next one begins."""
         coupon_id = request.path_params["coupon_id"]
         try:
             page = EntriesPage.model_validate(dict(request.query_params))
@@ -127,7 +116,7 @@ class CampaignsApi:
         return JSONResponse(
             {
                 "entries": [_entry(row) for row in rows],
-                "next": rows[-1]["user_id"] if len(rows) == page.limit else None,
+                "next": rows[-1]["number"] if len(rows) == page.limit else None,
             }
         )
 
@@ -164,7 +153,7 @@ class CampaignsApi:
             if row is None:
                 return None, ()
             entries = await queries.page_of_entries.rows(
-                connection, coupon_id=coupon_id, after=page.after or "", entries=page.limit
+                connection, coupon_id=coupon_id, after=page.after, entries=page.limit
             )
         return row["kind"], entries
 
@@ -210,6 +199,7 @@ def _statistics(row: asyncpg.Record, counted: asyncpg.Record, granted: int) -> d
         "winners": row["winners"],
         "drawnAt": _time(row["drawn_at"]),
         "seedHash": row["seed_hash"],
+        "seed": row["seed"],
         "rule": row["rule"],
         "discountGranted": granted,
         "currency": row["currency"],
@@ -220,6 +210,7 @@ def _statistics(row: asyncpg.Record, counted: asyncpg.Record, granted: int) -> d
 
 def _entry(row: asyncpg.Record) -> dict[str, Any]:
     return {
+        "number": row["number"],
         "userId": row["user_id"],
         "commandId": row["command_id"],
         "enteredAt": _time(row["entered_at"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coupon.metrics import CAMPAIGNS
+from coupon.records import Life
 from coupon.store import queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 
@@ -24,6 +25,7 @@ class Census:
     async def run_once(self) -> None:
         """Set the gauges."""
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            row = await queries.count_campaigns.row(connection)
-        for life, count in (row or {}).items():
-            CAMPAIGNS.labels(life).set(count)
+            rows = await queries.count_campaigns.rows(connection)
+        counts = {row["life"]: row["campaigns"] for row in rows}
+        for life in Life:
+            CAMPAIGNS.labels(life).set(counts.get(life, 0))

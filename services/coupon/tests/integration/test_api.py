@@ -44,7 +44,11 @@ async def campaign(coupons: Coupons, coupon_id: str, **columns: str) -> None:
 
 async def lottery_of(coupons: Coupons, coupon_id: str, **columns: str) -> None:
     hashed = f"'{lottery.seed_hash(SEED)}'"
-    await campaign(coupons, coupon_id, kind="'lottery'", seed_hash=hashed, **columns)
+    if "drawn_at" in columns:
+        columns["seed"] = f"'{SEED}'"
+    await campaign(
+        coupons, coupon_id, kind="'lottery'", seed_hash=hashed, entries_hash="'0'", **columns
+    )
     await coupons.pool.execute("INSERT INTO lottery_seed VALUES ($1, $2)", coupon_id, SEED)
 
 
@@ -120,7 +124,7 @@ async def test_a_campaign_is_told_as_it_was_put(admin: httpx.AsyncClient, coupon
     assert (await admin.get("/campaigns")).json() == {"campaigns": [listed], "next": None}
     assert (await admin.get("/campaigns/C")).json() == listed | {
         "coupons": {"issued": 0, "held": 0, "used": 0, "expired": 0},
-        "winners": None, "drawnAt": None, "seedHash": None, "rule": 'user.tier == "gold"',
+        "winners": None, "drawnAt": None, "seedHash": None, "seed": None, "rule": 'user.tier == "gold"',
         "discountGranted": 0, "currency": "KRW", "firstIssuedAt": None, "lastIssuedAt": None,
     }  # fmt: skip
 
@@ -179,17 +183,20 @@ async def test_a_drawn_lottery_tells_its_winners_and_has_no_coupon_left_for_othe
     found = (await admin.get("/campaigns/L")).json()
     assert (found["limit"], found["entered"], found["winners"], found["left"]) == (10, 3, 3, 2)
     assert found["drawnAt"] == "2026-01-31T09:00:00.000Z"
-    assert found["seedHash"] == lottery.seed_hash(SEED)
+    assert (found["seedHash"], found["seed"]) == (lottery.seed_hash(SEED), SEED)
 
 
 async def enter(coupons: Coupons, coupon_id: str, *users: str) -> None:
     await coupons.pool.executemany(
-        "INSERT INTO lottery_entry VALUES ($1, $2, $3, '2026-01-31 09:00Z')",
-        [(coupon_id, user, f"e-{user[::-1]}") for user in users],
+        "INSERT INTO lottery_entry VALUES ($1, $2, $3, $4, '2026-01-31 09:00Z')",
+        [
+            (coupon_id, user, number, f"e-{user[::-1]}")
+            for number, user in enumerate(users, start=1)
+        ],
     )
 
 
-async def test_entries_come_in_the_order_of_their_bytes(
+async def test_entries_come_in_the_order_in_which_they_came(
     admin: httpx.AsyncClient, coupons: Coupons
 ) -> None:
     users = ["a", "B", "_x", "a-b", "ab", "user_10", "user_2", "Z", ".", "9"]
@@ -197,19 +204,18 @@ async def test_entries_come_in_the_order_of_their_bytes(
     await lottery_of(coupons, "M", entered="1")
     await enter(coupons, "L", *users)
     await enter(coupons, "M", "c")
-    ordered = sorted(users, key=str.encode)
     path = "/lotteries/L/entries"
-    assert list(chain(*await pages(admin, path, "userId", limit=3))) == ordered
-    assert await pages(admin, path, "userId", limit=10) == [ordered, []]
-    answer = (await admin.get(path, params={"after": ordered[4], "limit": 1})).json()
+    assert list(chain(*await pages(admin, path, "userId", limit=3))) == users
+    assert await pages(admin, path, "userId", limit=10) == [users, []]
+    answer = (await admin.get(path, params={"after": 5, "limit": 1})).json()
     assert answer == {
         "entries": [
             {
-                "userId": ordered[5], "commandId": f"e-{ordered[5][::-1]}",
+                "number": 6, "userId": users[5], "commandId": f"e-{users[5][::-1]}",
                 "enteredAt": "2026-01-31T09:00:00.000Z",
             }
         ],
-        "next": ordered[5],
+        "next": 6,
     }  # fmt: skip
 
 
@@ -227,7 +233,9 @@ async def test_what_is_no_lottery_has_no_entries(
     assert (unknown.status_code, unknown.json()["title"]) == (404, "Unknown campaign")
 
 
-async def test_no_answer_holds_the_seed(admin: httpx.AsyncClient, coupons: Coupons) -> None:
+async def test_no_answer_holds_the_seed_before_the_draw(
+    admin: httpx.AsyncClient, coupons: Coupons
+) -> None:
     await lottery_of(coupons, "L", entered="1")
     await enter(coupons, "L", "user_1")
     for path in ("/campaigns", "/campaigns/L", "/lotteries/L/entries"):

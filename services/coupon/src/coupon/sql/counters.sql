@@ -4,8 +4,5 @@
 SELECT '{coupon}:' || coupon_id AS key,
        json_build_object('taken', issued::text, 'limit', coupon_limit::text,
                          'fence', fence::text) AS fields
-FROM campaign
-WHERE issued < coupon_limit
-  AND kind IN ('first_come', 'conditional')
-  AND coalesce(starts_at <= clock_timestamp(), true)
-  AND coalesce(ends_at > clock_timestamp(), true);
+FROM campaign JOIN campaign_life USING (coupon_id)
+WHERE issued < coupon_limit AND kind IN ('first_come', 'conditional') AND life = 'open';

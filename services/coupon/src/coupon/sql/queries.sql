@@ -55,11 +55,8 @@ RETURNING campaign.coupon_id, campaign.fence;
 SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
        currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash,
        seed, entered, drawn_at, winners
-FROM campaign
-WHERE issued < coupon_limit
-  AND kind IN ('first_come', 'conditional')
-  AND coalesce(starts_at <= clock_timestamp(), true)
-  AND coalesce(ends_at > clock_timestamp(), true);
+FROM campaign JOIN campaign_life USING (coupon_id)
+WHERE issued < coupon_limit AND kind IN ('first_come', 'conditional') AND life = 'open';
 
 -- name: lock_coupons
 -- The coupons that a chunk may hold, use or restore, locked in key order: last of all locks.
@@ -150,10 +147,4 @@ WHERE coupon.coupon_id = row.coupon_id AND coupon.user_id = row.user_id;
 
 -- name: count_campaigns
 -- How many campaigns there are, by their life.
-SELECT count(*) FILTER (WHERE starts_at > clock_timestamp()) AS draft,
-       count(*) FILTER (WHERE coalesce(starts_at <= clock_timestamp(), true)
-                          AND coalesce(ends_at > clock_timestamp(), true)
-                          AND drawn_at IS NULL) AS open,
-       count(*) FILTER (WHERE ends_at <= clock_timestamp() AND drawn_at IS NULL) AS closed,
-       count(drawn_at) AS drawn
-FROM campaign;
+SELECT life, count(*) AS campaigns FROM campaign_life GROUP BY life;

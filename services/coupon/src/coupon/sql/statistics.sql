@@ -7,14 +7,10 @@ FROM (
     SELECT coupon_id, kind, coupon_limit, issued, entered,
            coalesce(winners, coupon_limit) - issued AS left_over,
            discount_type, discount_value, discount_cap, currency,
-           starts_at, ends_at, expires_at, coalesce(expires_at <= now(), false) AS is_expired,
-           rule, seed_hash, drawn_at, winners,
-           CASE WHEN drawn_at IS NOT NULL THEN 'drawn'
-                WHEN starts_at > now() THEN 'draft'
-                WHEN ends_at <= now() THEN 'closed'
-                ELSE 'open'
-           END AS life
-    FROM campaign
+           starts_at, ends_at, expires_at,
+           coalesce(expires_at <= clock_timestamp(), false) AS is_expired,
+           rule, seed_hash, seed, drawn_at, winners, life
+    FROM campaign JOIN campaign_life USING (coupon_id)
     WHERE coupon_id > :after::text
       AND (:coupon_id::text IS NULL OR coupon_id = :coupon_id::text)
 ) AS judged
@@ -41,9 +37,9 @@ JOIN coupon_hold USING (order_id)
 WHERE coupon.coupon_id = :coupon_id::text AND coupon.state = 'USED';
 
 -- name: page_of_entries
--- Who entered a lottery, in the order in which entries are hashed: that of the bytes.
-SELECT user_id, command_id, entered_at
+-- Who entered a lottery, in the order in which entries are hashed: that in which they came.
+SELECT number, user_id, command_id, entered_at
 FROM lottery_entry
-WHERE coupon_id = :coupon_id::text AND user_id > :after::text
-ORDER BY user_id
+WHERE coupon_id = :coupon_id::text AND number > :after::integer
+ORDER BY number
 LIMIT :entries::integer;

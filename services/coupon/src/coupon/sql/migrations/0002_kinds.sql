@@ -30,6 +30,16 @@ UPDATE campaign SET expires_at = ends_at;
 -- Who keeps gates looks at campaigns that still give out coupons, and the drawer at those that owe.
 CREATE INDEX campaign_giving ON campaign (coupon_id) WHERE issued < coupon_limit;
 
+-- Where a campaign stands in its life, by the clock of this database.
+CREATE VIEW campaign_life AS
+SELECT coupon_id,
+       CASE WHEN drawn_at IS NOT NULL THEN 'drawn'
+            WHEN starts_at > clock_timestamp() THEN 'draft'
+            WHEN ends_at <= clock_timestamp() THEN 'closed'
+            ELSE 'open'
+       END AS life
+FROM campaign;
+
 -- Where a request for a coupon of a `queued` campaign lay: the order of arrival, for all to see.
 ALTER TABLE coupon
     ADD COLUMN arrived_partition integer,
