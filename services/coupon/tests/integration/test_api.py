@@ -124,7 +124,8 @@ async def test_a_campaign_is_told_as_it_was_put(admin: httpx.AsyncClient, coupon
     assert (await admin.get("/campaigns")).json() == {"campaigns": [listed], "next": None}
     assert (await admin.get("/campaigns/C")).json() == listed | {
         "coupons": {"issued": 0, "held": 0, "used": 0, "expired": 0},
-        "winners": None, "drawnAt": None, "seedHash": None, "seed": None, "rule": 'user.tier == "gold"',
+        "winners": None, "drawnAt": None, "seedHash": None, "seed": None,
+        "rule": 'user.tier == "gold"',
         "discountGranted": 0, "currency": "KRW", "firstIssuedAt": None, "lastIssuedAt": None,
     }  # fmt: skip
 
