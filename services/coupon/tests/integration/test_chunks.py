@@ -244,3 +244,30 @@ async def test_a_command_of_another_coupon_stands_alone_in_the_dead_letters(
     assert said(answers) == [2_000, "undone"]
     assert coupons.replica().dead_letters == [("coupon.dlq.v1", "handling_failed")]
     assert await coupons.violations() == set()
+
+
+async def test_a_user_has_several_coupons_each_for_an_order_of_its_own(coupons: Coupons) -> None:
+    """All in one chunk; a coupon is known by its campaign and its user."""
+    names = ["A", "B", "C"]
+    await coupons.run(
+        *(
+            put(
+                f"put-{one}", coupon_id=one, discount=Discount(type=DiscountType.FIXED, value=worth)
+            )
+            for one, worth in zip(names, (100, 20_000, 30_000), strict=True)
+        ),
+        *(issue(f"i-{one}", "u1", one) for one in names),
+    )
+
+    held = await coupons.run(
+        *(hold(f"o-{one}").model_copy(update={"coupon_id": one}) for one in names),
+        hold("o-again"),
+    )
+    others = await coupons.run(hold("o-other", "u2"))
+
+    assert said(held) == [100, 20_000, 20_000, "held_by_another_order"]
+    assert said(others) == ["not_issued"]
+    assert await coupons.rows("SELECT coupon_id, order_id FROM coupon ORDER BY 1") == [
+        (one, f"o-{one}") for one in names
+    ]
+    assert await coupons.violations() == set()
