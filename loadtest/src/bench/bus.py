@@ -18,8 +18,13 @@ from shared.kafka.topics import admin_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from typing import TypeAlias
+
+    from aiokafka import ConsumerRecord
 
     from shared.kafka.connection import KafkaConnection
+
+    Stored: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
 POLL_S = 0.25
 BATCH_BYTES = 256 * 1024
@@ -54,17 +59,22 @@ class Bus:
         self._producer = producer
         self._reader = reader
 
-    async def publish(self, topic: str, message: Outgoing) -> asyncio.Future[object]:
-        """Hand it to the producer; the future ends when the broker has it."""
-        name = self._connection.named(topic)
-        future: asyncio.Future[object] = await self._producer.send(
-            name, message.value, key=message.key
-        )
+    async def publish(
+        self, topic: str, message: Outgoing, *, keyed: bool = True
+    ) -> asyncio.Future[object]:
+        """Hand it to the producer; the future ends when the broker has it.
+
+        Without its key it goes to any partition.
+        """
+        name, key = self._connection.named(topic), message.key if keyed else None
+        future: asyncio.Future[object] = await self._producer.send(name, message.value, key=key)
         return future
 
-    async def publish_all(self, topic: str, messages: Sequence[Outgoing]) -> None:
+    async def publish_all(
+        self, topic: str, messages: Sequence[Outgoing], *, keyed: bool = True
+    ) -> None:
         """Publish them as fast as the broker takes them. Raises the broker's errors."""
-        sent = [await self.publish(topic, message) for message in messages]
+        sent = [await self.publish(topic, message, keyed=keyed) for message in messages]
         await asyncio.gather(*sent)
 
     async def ends(self, topic: str) -> Ends:
@@ -93,14 +103,22 @@ class Bus:
 
     async def answers(self, since: Ends) -> list[Answer]:
         """Every message from there to the end."""
+        return [
+            Answer(kind_of(record), (record.key or b"").decode(), record.timestamp)
+            for record in await self.records(since)
+        ]
+
+    async def records(self, since: Ends) -> list[Stored]:
+        """The same as they lie there."""
         ends = await self._reader.ends(since)
         spans = {place: range(start, ends[place]) for place, start in since.items()}
-        found = []
-        async for records in self._reader.read(spans):
-            for record in records:
-                kind = dict(record.headers).get(TYPE_HEADER, b"").decode()
-                found.append(Answer(kind, (record.key or b"").decode(), record.timestamp))
-        return found
+        return [record async for records in self._reader.read(spans) for record in records]
+
+
+def kind_of(record: Stored) -> str:
+    """The type of a message that the system published."""
+    kind: bytes = dict(record.headers).get(TYPE_HEADER, b"")
+    return kind.decode()
 
 
 @asynccontextmanager

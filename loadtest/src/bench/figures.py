@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bench.latencies import quantile
@@ -85,15 +85,30 @@ def spread(values: Sequence[float], resolution: float = 0.0) -> Spread:
     Raises ValueError without values.
     """
     median = statistics.median(values)
-    count = len(values)
-    if count < MIN_VALUES or min(values) <= 0:
+    if len(values) < MIN_VALUES or min(values) <= 0:
         return Spread(median, None, None)
     logs = [math.log(value) for value in values]
-    t = _T_95[min(count, _T_95_MOST)]
-    half = t * statistics.stdev(logs) / math.sqrt(count)
-    middle = statistics.fmean(logs)
+    middle, half = statistics.fmean(logs), _half(logs)
     low, high = math.exp(middle - half), math.exp(middle + half)
     return Spread(median, max(min(low, median) - resolution, 0.0), max(high, median) + resolution)
+
+
+def plain_spread(values: Sequence[float]) -> Spread:
+    """Median and 95 % interval of values that may be 0 or less: Student's, of the mean.
+
+    There is none of less than MIN_VALUES. Raises ValueError without values.
+    """
+    median, count = statistics.median(values), len(values)
+    if count < MIN_VALUES:
+        return Spread(median, None, None)
+    middle, half = statistics.fmean(values), _half(values)
+    return Spread(median, min(middle - half, median), max(middle + half, median))
+
+
+def _half(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of the mean of at least MIN_VALUES values."""
+    count = len(values)
+    return _T_95[min(count, _T_95_MOST)] * statistics.stdev(values) / math.sqrt(count)
 
 
 def reading(values: Sequence[float]) -> Spread:
@@ -148,6 +163,14 @@ def rate_figure(key: str, title: str, unit: str, values: Sequence[float], limits
     found = spread(values)
     ratio = found.over(reading(limits.pgbench_tps))
     return Figure(key, title, unit, "more", tuple(values), found, "pgbench", ratio)
+
+
+def count_figure(key: str, title: str, unit: str, values: Sequence[float], most: float) -> Figure:
+    """How many, from 0 to `most`. The machine has no part in it."""
+    found = plain_spread(values)
+    if found.low is not None and found.high is not None:
+        found = replace(found, low=max(found.low, 0.0), high=min(found.high, most))
+    return Figure(key, title, unit, "less", tuple(values), found, None, None)
 
 
 def time_figure(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import asyncpg
-
-from bench.bus import open_bus, stamp_by_broker
 from bench.latencies import quantile
 from bench.machine import loop
+from bench.measuring import measuring
 from bench.phases import STAMPED, Ground, at_rate, drain_commands, drain_orders
 from bench.record import Limits, Phase, Record, Repeat
-from bench.stage import commit, no_limits, on_own_stack, prepare, read_limits
-from bench.usage import Meter
+from bench.stage import on_own_stack
 from local_stack import Environment, Stack
 from local_stack.seed import seed
 from local_stack.streams import connection_to
@@ -65,32 +62,11 @@ class _Rounds:
 async def _measure(
     plan: Plan, stack: Stack, environment: Environment, tell: Callable[[str], None]
 ) -> Record:
-    connection = connection_to(environment)
-    admin_url = environment.admin_database_url
-    machine = await prepare(environment)
-    await seed(connection, tell)
-    await stamp_by_broker(connection, STAMPED)
-    limits = no_limits()
-    await read_limits(limits, plan, admin_url, tell)
-    database = await asyncpg.connect(admin_url)
-    try:
-        async with open_bus(connection) as bus:
-            ground = Ground(stack, connection, bus, database, Meter(stack))
-            phases = await _Rounds(ground, plan, tell).take(limits)
-            memory = ground.meter.memory()
-    finally:
-        await database.close()
-    await read_limits(limits, plan, admin_url, tell)
-    return Record(
-        started_at="",
-        took_s=0.0,
-        commit=commit(),
-        plan=plan,
-        machine=machine,
-        limits=limits,
-        phases=phases,
-        memory_bytes=memory,
-    )
+    await seed(connection_to(environment), tell)
+    async with measuring(stack, environment, plan, tell, stamped=STAMPED) as found:
+        phases = await _Rounds(found.ground, plan, tell).take(found.limits)
+        memory = found.ground.meter.memory()
+    return Record(**found.noted, plan=plan, phases=phases, memory_bytes=memory)
 
 
 def _slowness(done: Repeat) -> str:

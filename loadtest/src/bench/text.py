@@ -11,6 +11,8 @@ from bench.figures import Figure, Spread, drift, figures, reading
 from orderctl.terminal import cell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from rich.console import Console
 
     from bench.compare import Comparison
@@ -27,6 +29,11 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def count(value: float) -> str:
+    """A number of things; a median of two may lie between."""
+    return f"{value:,.1f}".removesuffix(".0")
 
 
 def interval(found: Spread) -> str:
@@ -87,6 +94,24 @@ def print_run(console: Console, record: Record) -> None:
     console.print(table)
     for line in limits_lines(record):
         console.print(cell(line))
+
+
+def print_cases(
+    console: Console,
+    widths: Mapping[str, int],
+    cases: Iterable[tuple[str, Iterable[Sequence[str]]]],
+) -> None:
+    """Rows by case, below each other; `widths` are the columns, whose names stand once."""
+    for turn, (title, rows) in enumerate(cases):
+        shown = Table(
+            title=title, title_justify="left", title_style="bold", box=None, padding=0,
+            show_header=turn == 0,
+        )  # fmt: skip
+        for place, (name, width) in enumerate(widths.items()):
+            shown.add_column(name, width=width, justify="right" if place else "left")
+        for row in rows:
+            shown.add_row(*map(cell, row))
+        console.print(shown)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:

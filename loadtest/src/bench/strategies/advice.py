@@ -1,57 +1,32 @@
-"""What to choose when, worked out from what was measured. Pure.
-
-Strategies are compared within each round, where the machine is the same for all: the ratio of two
-is taken round by round, and its spread is that of these ratios. A difference counts where the
-spread excludes 1 and the middle is NOTABLE or more; everything else is no reason to choose.
-"""
+"""What to choose when, worked out from what was measured. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from bench.figures import MIN_VALUES, RESOLUTION_MS, Spread, spread
+from bench.differences import NOT_LEFT_ALONE, by_chance, ratio_of, too_few
+from bench.figures import RESOLUTION_MS
 from bench.strategies.figures import latencies, rates
 from bench.strategies.plan import CASES, STRATEGIES
-from bench.text import interval, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.differences import Difference
     from bench.strategies.plan import Case, StockPlan
     from bench.strategies.record import Cell, StockRecord
     from shared.contracts.stock import StockStrategy
 
-NOTABLE: Final = 1.1
-"""A factor below which a difference moves nobody to give up the simpler strategy."""
 SIMPLEST: Final = STRATEGIES[0]
 
 
 class Virtue(StrEnum):
     """What a strategy can be better in."""
 
-    THROUGHPUT = "times the verdicts a second"
-    LATENCY = "times the p99"
-
-
-class Difference(NamedTuple):
-    """Of one strategy to another: that of the other is 1."""
-
-    virtue: Virtue
-    ratio: Spread
-
-    @property
-    def judged(self) -> int:
-        """1: better, -1: worse, 0: no difference seen."""
-        low, high, middle = self.ratio.low, self.ratio.high, self.ratio.median
-        if low is None or high is None:
-            return 0
-        more = int(low > 1 and middle >= NOTABLE) - int(high < 1 and middle <= 1 / NOTABLE)
-        return more if self.virtue is Virtue.THROUGHPUT else -more
-
-    def __str__(self) -> str:
-        return f"{number(self.ratio.median)} {self.virtue}, spread {interval(self.ratio)}"
+    THROUGHPUT = "verdicts a second"
+    LATENCY = "p99"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +73,10 @@ def _seen(one: Cell, other: Cell) -> tuple[Difference, ...]:
 def differences(one: Cell, other: Cell) -> list[Difference]:
     """How `one` is beside `other`, of two cells of the same run."""
     p99, others_p99 = latencies(one, 0.99), latencies(other, 0.99)
-    resolution = RESOLUTION_MS / min(others_p99)
     return [
-        Difference(Virtue.THROUGHPUT, spread(_ratios(rates(one), rates(other)))),
-        Difference(Virtue.LATENCY, spread(_ratios(p99, others_p99), resolution)),
+        ratio_of(Virtue.THROUGHPUT, rates(one), rates(other), "more"),
+        ratio_of(Virtue.LATENCY, p99, others_p99, "less", RESOLUTION_MS),
     ]
-
-
-def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
-    return [one / other for one, other in zip(ones, others, strict=True)]
 
 
 def sentence(found: Sequence[Choice], plan: StockPlan, *, disturbed: bool = False) -> str:
@@ -114,11 +84,8 @@ def sentence(found: Sequence[Choice], plan: StockPlan, *, disturbed: bool = Fals
 
     `disturbed`: other programs were at work, or the machine's own speed moved.
     """
-    if plan.repeats < MIN_VALUES:
-        return (
-            f"Nothing can be advised: a spread needs {MIN_VALUES} rounds at least, and there were"
-            f" {plan.repeats}."
-        )
+    if unknown := too_few(plan.repeats):
+        return unknown
     special = [
         f"{strategy} for {', '.join(_with_gains(one, plan) for one in group)}"
         for strategy in STRATEGIES[1:]
@@ -142,9 +109,9 @@ def sentence(found: Sequence[Choice], plan: StockPlan, *, disturbed: bool = Fals
     text = f"{'; '.join(parts)}."
     if special or any(one.mixed for one in found):
         count = len(found) * len(Virtue) * (len(STRATEGIES) - 1)
-        text += f" One in 20 of the {count} comparisons may be chance."
+        text += f" {by_chance(count)}"
     if disturbed:
-        text += " The machine was not left alone: measure again before you act on it."
+        text += f" {NOT_LEFT_ALONE}"
     return text
 
 

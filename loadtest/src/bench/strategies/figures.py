@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench.figures import RESOLUTION_MS, Figure, cpu_ms, rate_figure, time_figure
-from bench.latencies import quantile
-from bench.plots import cpu_by_part
-from bench.usage import base_name
+from bench.cells import CommonFigures, common_figures, quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from bench.strategies.plan import Case
     from bench.strategies.record import Cell, StockRecord, StockRepeat
@@ -21,21 +18,12 @@ PARTS: Final = ("stock", "postgres", "valkey", "kafka")
 """Whose processor time is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class CellFigures:
-    """One strategy in one case."""
+@dataclass(frozen=True, kw_only=True)
+class CellFigures(CommonFigures):
+    """One strategy in one case: rates and processor times from a backlog, latencies at the rate."""
 
     case: Case
     strategy: StockStrategy
-    per_second: Figure
-    """Verdicts, from a backlog."""
-    p50: Figure
-    """Latency at the rate, ms."""
-    p99: Figure
-    cpu: Figure
-    """Processor time of the whole stack for one verdict of a backlog, ms."""
-    cpu_parts: Mapping[str, float]
-    """The same by part, mean of the repeats; of all instances together."""
     conflicts: float
     """Share of a backlog's chunks that were folded again."""
     conflicts_at_rate: float
@@ -53,7 +41,7 @@ def cell_figures(record: StockRecord) -> list[CellFigures]:
 
 def latencies(cell: Cell, share: float) -> list[float]:
     """The quantile at the rate in each round, ms."""
-    return [float(quantile(one.done.latency_ms, share)) for one in cell.arrived]
+    return quantiles([one.done for one in cell.arrived], share)
 
 
 def rates(cell: Cell) -> list[float]:
@@ -62,26 +50,19 @@ def rates(cell: Cell) -> list[float]:
 
 
 def _of_cell(record: StockRecord, cell: Cell) -> CellFigures:
-    limits = record.limits
-    name = f"{cell.supply}.{cell.contention}.{cell.strategy}"
-    title = f"{record.plan.title(cell.case)}, {cell.strategy}"
     done = [one.done for one in cell.drained]
-    costs = [cpu_ms(one) for one in done]
-    p50, p99 = (
-        time_figure(
-            f"{name}.{label}", f"{title}, {label}", "ms", latencies(cell, share), "pgbench",
-            limits, RESOLUTION_MS,
-        )
-        for label, share in (("p50", 0.5), ("p99", 0.99))
-    )  # fmt: skip
+    common = common_figures(
+        f"{cell.supply}.{cell.contention}.{cell.strategy}",
+        f"{record.plan.title(cell.case)}, {cell.strategy}",
+        record.limits,
+        drained=done,
+        arrived=[one.done for one in cell.arrived],
+        parts=PARTS,
+    )
     return CellFigures(
+        **vars(common),
         case=cell.case,
         strategy=cell.strategy,
-        per_second=rate_figure(f"{name}.per_second", title, "verdicts/s", rates(cell), limits),
-        p50=p50,
-        p99=p99,
-        cpu=time_figure(f"{name}.cpu", f"{title}, CPU", "ms/verdict", costs, "loop", limits),
-        cpu_parts=_by_part(cpu_by_part(done)),
         conflicts=_conflicts(cell.drained),
         conflicts_at_rate=_conflicts(cell.arrived),
         lock_ms=_lock_ms(cell.drained),
@@ -90,14 +71,6 @@ def _of_cell(record: StockRecord, cell: Cell) -> CellFigures:
             sum(one.tally.turned_away for one in cell.drained), sum(one.messages for one in done)
         ),
     )
-
-
-def _by_part(parts: Mapping[str, float]) -> dict[str, float]:
-    found = dict.fromkeys(PARTS, 0.0)
-    for name, used_ms in parts.items():
-        if (part := base_name(name)) in found:
-            found[part] += used_ms
-    return found
 
 
 def _conflicts(repeats: Sequence[StockRepeat]) -> float:

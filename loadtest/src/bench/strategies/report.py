@@ -5,15 +5,15 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from rich.table import Table
-
+from bench.differences import RATIOS_SAID
 from bench.findings import disturbances, others_at_work
 from bench.markup import bullets, circumstances, page, paragraphs, plot, section, table
 from bench.strategies.advice import choices, differences, sentence
 from bench.strategies.figures import PARTS, CellFigures, cell_figures
 from bench.strategies.plan import CASES, STRATEGIES, Contention
 from bench.strategies.plots import cpu_plot, latency_plot, throughput_plot
-from bench.text import interval, limits_lines, number, ratio
+from bench.tables import cpu_table, judged_table, latency_table, rates_table
+from bench.text import interval, limits_lines, number, print_cases
 from orderctl.terminal import cell as terminal_cell
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bench.differences import Judged
     from bench.record import Repeat
     from bench.strategies.record import StockRecord
 
@@ -42,17 +43,11 @@ def print_strategies(console: Console, record: StockRecord) -> None:
     """The figures, what they stand beside, and the advice."""
     plan = record.plan
     found = cell_figures(record)
-    for turn, case in enumerate(CASES):
-        shown = Table(
-            title=plan.title(case), title_justify="left", title_style="bold", box=None, padding=0,
-            show_header=turn == 0,
-        )  # fmt: skip
-        for place, (name, width) in enumerate(WIDTHS.items()):
-            shown.add_column(name, width=width, justify="right" if place else "left")
-        for one in found:
-            if one.case == case:
-                shown.add_row(*map(terminal_cell, _row(one)))
-        console.print(shown)
+    print_cases(
+        console,
+        WIDTHS,
+        ((plan.title(case), [_row(one) for one in found if one.case == case]) for case in CASES),
+    )
     console.print(
         terminal_cell(
             f"From a backlog of {plan.commands:,}, but for p50 and p99 (ms), which are at"
@@ -83,15 +78,16 @@ def strategies_page(record: StockRecord) -> str:
             throughput_plot(found, plan), f"Verdicts a second from a backlog of {plan.commands:,}"
             f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals, cut off at"
             " the edge.",
-        ) + _throughput(found) + bullets(limits_lines(record))),
+        ) + rates_table([(one.title, one.per_second) for one in found], "verdicts/s")
+        + bullets(limits_lines(record))),
         section("Latency", plot(
             latency_plot(found, plan), "From the moment a ReserveStock was to be published to its"
             " verdict on the broker. Lines: 95 % intervals, cut off at the edge.",
-        ) + _latency(found)),
+        ) + latency_table(found)),
         section("Processor time", plot(
-            cpu_plot(found, plan), f"Of one verdict, by part; stock is all {plan.instances}"
+            cpu_plot(found), f"Of one verdict, by part; stock is all {plan.instances}"
             " instances together.",
-        ) + _cpu(found)),
+        ) + cpu_table(found, "ms a verdict", PARTS)),
         section("Conflicts, locks and counters", _contention(found)),
         section("Beside the simplest", _beside(record)),
         section("What was measured, and how", _how(record)),
@@ -113,69 +109,17 @@ def _row(one: CellFigures) -> Sequence[str]:
     )
 
 
-def _named(found: Sequence[CellFigures]) -> list[tuple[CellFigures, str]]:
-    """Each with the start of its row."""
-    return [(one, escape(one.per_second.title)) for one in found]
-
-
-def _throughput(found: Sequence[CellFigures]) -> str:
-    rows = [
-        (
-            name,
-            number(one.per_second.spread.median),
-            interval(one.per_second.spread),
-            escape(ratio(one.per_second)),
-            ", ".join(number(value) for value in one.per_second.values),
-        )
-        for one, name in _named(found)
-    ]
-    return table(("", "verdicts/s", "spread", "beside the machine", "each time"), rows)
-
-
-def _latency(found: Sequence[CellFigures]) -> str:
-    rows = [
-        (
-            name,
-            *(
-                text
-                for figure in (one.p50, one.p99)
-                for text in (
-                    number(figure.spread.median),
-                    interval(figure.spread),
-                    escape(ratio(figure)),
-                )
-            ),
-        )
-        for one, name in _named(found)
-    ]
-    head = ("ms", "p50", "spread", "in pgbench's", "p99", "spread", "in pgbench's")
-    return table(head, rows)
-
-
-def _cpu(found: Sequence[CellFigures]) -> str:
-    rows = [
-        (
-            name,
-            number(one.cpu.spread.median),
-            interval(one.cpu.spread),
-            *(number(one.cpu_parts[part]) for part in PARTS),
-        )
-        for one, name in _named(found)
-    ]
-    return table(("ms a verdict", "whole stack", "spread", *PARTS), rows)
-
-
 def _contention(found: Sequence[CellFigures]) -> str:
     rows = [
         (
-            name,
+            escape(one.title),
             number(one.conflicts * 100),
             number(one.conflicts_at_rate * 100),
             number(one.lock_ms),
             number(one.lock_ms_at_rate),
             number(one.turned_away * 100),
         )
-        for one, name in _named(found)
+        for one in found
     ]
     head = (
         "", "conflicts, of 100 chunks", "at the rate", "locks, ms a chunk", "at the rate",
@@ -190,25 +134,14 @@ def _contention(found: Sequence[CellFigures]) -> str:
 
 def _beside(record: StockRecord) -> str:
     """Every comparison that the advice rests on."""
-    rows = []
+    rows: list[tuple[str, Judged]] = []
     for case in CASES:
         simplest = record.cell(case, STRATEGIES[0])
         for strategy in STRATEGIES[1:]:
-            for one in differences(record.cell(case, strategy), simplest):
-                verdict = {1: "better", -1: "worse", 0: "no difference seen"}[one.judged]
-                rows.append(
-                    (
-                        escape(f"{record.plan.title(case)}, {strategy}"),
-                        escape(one.virtue),
-                        number(one.ratio.median),
-                        interval(one.ratio),
-                        f'<span class="{verdict.split(" ")[0]}">{verdict}</span>',
-                    )
-                )
-    return table((f"beside {STRATEGIES[0]}", "", "ratio", "spread", ""), rows) + paragraphs(
-        "Ratios are taken within each round, where the machine is the same for both. Better and"
-        " worse are told where the spread excludes 1 and the ratio is a tenth or more away from it."
-    )
+            title = f"{record.plan.title(case)}, {strategy}"
+            seen = differences(record.cell(case, strategy), simplest)
+            rows += [(title, one) for one in seen]
+    return judged_table(STRATEGIES[0], rows, "ratio") + paragraphs(RATIOS_SAID)
 
 
 def _how(record: StockRecord) -> str:
