@@ -15,7 +15,7 @@ BENCH_OPTIONS ?=
 PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
 LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
 
-.PHONY: help setup up down wipe env status test chaos lint demo bench bench-stock lock format kafka-pin
+.PHONY: help setup up down wipe env status test chaos lint demo bench bench-stock bench-coupon lock format kafka-pin
 
 help:  ## show this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-13s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,7 +24,7 @@ help:  ## show this list
 	@echo "  UP_OPTIONS=...: see '$(PYTHON) -m local_stack up --help', as in --replicas stock=3"
 	@echo "  TESTS=...: what pytest is given, as in TESTS='services/stock -k reserve'"
 	@echo "  BASELINE=FILE: figures of an earlier bench to compare with, as in loadtest/reports/x.json"
-	@echo "  BENCH_OPTIONS=...: see '$(PYTHON) -m bench run --help' (or stock), as in '--repeats 6'"
+	@echo "  BENCH_OPTIONS=...: see '$(PYTHON) -m bench run --help' (or stock, coupon), as in '--repeats 6'"
 	@echo "  KAFKA_BOOTSTRAP_SERVERS=host:port in the environment: use that broker, start none"
 
 setup: $(STAMP)  ## make .venv with all that is needed; at once where nothing changed
@@ -73,6 +73,9 @@ bench: $(STAMP)  ## measure throughput and latency beside pgbench, on a stack of
 
 bench-stock: $(STAMP)  ## measure stock's strategies side by side, and say what to choose when
 	@$(PYTHON) -m bench stock $(BENCH_OPTIONS)
+
+bench-coupon: $(STAMP)  ## measure the kinds of campaign side by side, and say what each is for
+	@$(PYTHON) -m bench coupon $(BENCH_OPTIONS)
 
 format: $(STAMP)  ## bring all code into form
 	@$(PYTHON) -m ruff check --fix .

@@ -40,6 +40,8 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "make bench": "loadtest has its own tests",
     "make bench-stock": "the same",
     "make bench-stock BENCH_OPTIONS='--repeats 6'": "the same",
+    "make bench-coupon": "the same",
+    "make bench-coupon BENCH_OPTIONS='--users 20000 --coupons 1000'": "the same",
     "make bench BASELINE=loadtest/reports/x.json": "the same",
     ".venv/bin/python -m bench compare a.json b.json --page change.html": "the same",
     "make up UP_OPTIONS=--audit": "deploy/local/tests; the stack is up without",

@@ -7,7 +7,10 @@
     figures   record  ->  medians, spreads, ratios to the yardsticks
     compare   two records  ->  what changed by more than both spreads
     page      record  ->  one page with plots
+    measuring    what every run does around its rounds, and what runs of one service share
+    differences  two ways side by side  ->  better, worse, or no difference seen
     strategies   stock's strategies side by side, of the same pieces: `make bench-stock`
+    campaigns    the kinds of campaign side by side, as well: `make bench-coupon`
 
 What makes a figure honest: phases are repeated in rounds, so that a machine that drifts moves all
 of them; latency counts from the moment an order was to be placed, whether or not it could be; the

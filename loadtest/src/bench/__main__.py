@@ -14,10 +14,13 @@ import asyncpg
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from bench.campaigns.plan import CouponPlan
+from bench.campaigns.report import campaigns_page, print_campaigns
+from bench.campaigns.run import run as run_campaigns
 from bench.compare import compare
 from bench.errors import BenchError
 from bench.page import comparison_page, run_page
-from bench.plan import REPORTS, STATE, STOCK_STATE, Plan
+from bench.plan import COUPON_STATE, REPORTS, STATE, STOCK_STATE, Plan
 from bench.record import load, save
 from bench.run import run
 from bench.strategies.plan import StockPlan
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-_P = TypeVar("_P", Plan, StockPlan)
+_P = TypeVar("_P", Plan, StockPlan, CouponPlan)
 
 
 def main() -> int:
@@ -87,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--baseline", type=Path, metavar="FILE", help="figures to compare with")
     _add_common(one, defaults, STATE)
     _add_stock(commands)
+    _add_coupon(commands)
     two = commands.add_parser(
         "compare",
         help="what changed from one run to another",
@@ -109,25 +113,56 @@ def _add_stock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " and a page with plots. Nothing else should run on the machine.",
     )
     parser.set_defaults(run=_stock)
-    for name, text in (
-        ("commands", "in each backlog"),
-        ("rate", "ReserveStock a second that arrive"),
-        ("arrivals", "of these at the rate"),
-        ("instances", "of stock"),
-        ("products", "of those cells that have several"),
-        ("orders_per_unit", "of a crowd"),
-    ):
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name),
-            help=f"{text} (%(default)s)",
-        )  # fmt: skip
+    _add_sizes(
+        parser,
+        defaults,
+        commands="in each backlog",
+        rate="ReserveStock a second that arrive",
+        arrivals="of these at the rate",
+        instances="of stock",
+        products="of those cells that have several",
+        orders_per_unit="of a crowd",
+    )
     parser.add_argument(
         "--zipf-exponent", type=float, default=defaults.zipf_exponent, help="(%(default)s)"
     )
     _add_common(parser, defaults, STOCK_STATE)
 
 
-def _add_common(parser: argparse.ArgumentParser, defaults: Plan | StockPlan, state: Path) -> None:
+def _add_coupon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    defaults = CouponPlan()
+    parser = commands.add_parser(
+        "coupon",
+        help="measure the kinds of campaign side by side, in some 5 minutes",
+        description="Measures the five kinds of campaign side by side in a rush for coupons, on a"
+        " stack of coupon alone, which is gone afterwards, and says what each is for. Writes the"
+        " figures (JSON) and a page with plots. Nothing else should run on the machine.",
+    )
+    parser.set_defaults(run=_coupon)
+    _add_sizes(
+        parser,
+        defaults,
+        users="who ask each campaign",
+        coupons="of each campaign",
+        instances="of coupon",
+    )
+    _add_common(parser, defaults, COUPON_STATE)
+
+
+def _add_sizes(
+    parser: argparse.ArgumentParser, defaults: StockPlan | CouponPlan, **helps: str
+) -> None:
+    """Whole numbers of a plan."""
+    for name, text in helps.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name),
+            help=f"{text} (%(default)s)",
+        )  # fmt: skip
+
+
+def _add_common(
+    parser: argparse.ArgumentParser, defaults: Plan | StockPlan | CouponPlan, state: Path
+) -> None:
     parser.add_argument(
         "--repeats", type=int, default=defaults.repeats,
         help="of each phase (%(default)s); more make the spreads narrower",
@@ -165,9 +200,7 @@ def _run(arguments: argparse.Namespace) -> int:
     plan = _plan(Plan, arguments)
     before = load(arguments.baseline) if arguments.baseline else None
     record = run(plan, arguments.state, _teller(screen))
-    out = _out(arguments, "")
-    save(record, out)
-    screen.print()
+    out = _save(screen, record, arguments)
     print_run(screen, record)
     comparison = None if before is None else compare(before, record)
     if comparison is not None:
@@ -180,11 +213,18 @@ def _run(arguments: argparse.Namespace) -> int:
 def _stock(arguments: argparse.Namespace) -> int:
     screen = console()
     record = run_strategies(_plan(StockPlan, arguments), arguments.state, _teller(screen))
-    out = _out(arguments, "-stock")
-    save(record, out)
-    screen.print()
+    out = _save(screen, record, arguments, "-stock")
     print_strategies(screen, record)
     _write_page(screen, record, out, strategies_page(record))
+    return 0
+
+
+def _coupon(arguments: argparse.Namespace) -> int:
+    screen = console()
+    record = run_campaigns(_plan(CouponPlan, arguments), arguments.state, _teller(screen))
+    out = _save(screen, record, arguments, "-coupon")
+    print_campaigns(screen, record)
+    _write_page(screen, record, out, campaigns_page(record))
     return 0
 
 
@@ -194,10 +234,15 @@ def _teller(screen: Console) -> Callable[[str], None]:
     return lambda line: screen.print(visible(line), markup=False)
 
 
-def _out(arguments: argparse.Namespace, suffix: str) -> Path:
-    """Where the figures go."""
+def _save(
+    screen: Console, record: RunRecord, arguments: argparse.Namespace, suffix: str = ""
+) -> Path:
+    """Write the figures; where they are."""
     own: Path | None = arguments.out
-    return own or REPORTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M}{suffix}.json"
+    out = own or REPORTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M}{suffix}.json"
+    save(record, out)
+    screen.print()
+    return out
 
 
 def _write_page(screen: Console, record: RunRecord, out: Path, text: str) -> None:

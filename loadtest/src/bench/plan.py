@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 STATE = Path(".state/bench")
 STOCK_STATE = Path(".state/bench-stock")
+COUPON_STATE = Path(".state/bench-coupon")
 REPORTS = Path("loadtest/reports")
 
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.campaigns.plan import KINDS, CouponPlan, Keying
+from bench.campaigns.report import campaigns_page
+from bench.campaigns.run import run as run_campaigns
 from bench.errors import BenchError
 from bench.figures import figures
 from bench.machine import DATABASE, loop, pgbench
@@ -21,6 +24,7 @@ from bench.strategies.plan import CASES, STRATEGIES, StockPlan, Supply
 from bench.strategies.report import strategies_page
 from bench.strategies.run import run as run_strategies
 from local_stack.processes import find_left_over
+from shared.contracts.coupon import CampaignKind
 from shared.contracts.stock import StockStrategy
 from shared.testing.signals import eventually
 
@@ -82,6 +86,30 @@ def test_a_run_of_the_strategies_measures_every_cell_and_leaves_nothing(tmp_path
         locks_first = cell.strategy is not StockStrategy.OPTIMISTIC
         assert not (locks_first and drained.tally.conflicts)
     assert "Nothing can be advised" in strategies_page(record), "once is no spread"
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(WITHIN_S)
+def test_a_run_of_the_kinds_measures_every_cell_and_leaves_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    plan = CouponPlan(
+        users=60, coupons=7, repeats=1, instances=2, pgbench_s=1, pgbench_scale=1, loop_s=0.05
+    )
+    record = run_campaigns(plan, tmp_path / "state", told.append)
+    assert len(record.cells) == len(KINDS) * len(Keying)
+    for cell in record.cells:
+        (rush,) = cell.rushes
+        assert (rush.issued, rush.done.messages) == (7, 60)
+        assert sum(rush.done.latency_ms.values()) == sum(rush.done.bins) == 60
+        assert 0 <= rush.overtaken <= 53
+        assert 0 <= rush.inversions <= 21
+        parts = rush.done.usage.cpu_s.keys() - {"kafka"}  # which may be another's
+        assert parts == {"postgres", "valkey", "coupon-0", "coupon-1", "bench", "supervisor"}
+    queued = record.cell(CampaignKind.QUEUED, Keying.CAMPAIGN).rushes[0]
+    assert (queued.overtaken, queued.inversions) == (0, 0), "on one partition"
+    assert "Nothing can be advised" in campaigns_page(record), "once is no spread"
+    assert "round 1 of 1: lottery over all partitions" in "\n".join(told)
     assert not (tmp_path / "state").exists()
 
 

@@ -81,9 +81,12 @@ def test_a_baseline_that_is_none_is_said_before_anything_starts(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--orders", 0), "orders: Input should be greater than or equal to 10"),
-        (("--rates", "0"), "rates"),
-        (("--repeats", 0), "repeats"),
+        (("run", "--orders", 0), "orders: Input should be greater than or equal to 10"),
+        (("run", "--rates", "0"), "rates"),
+        (("run", "--repeats", 0), "repeats"),
+        (("stock", "--commands", 1), "commands"),
+        (("coupon", "--users", 1), "users"),
+        (("coupon", "--users", 50, "--coupons", 50), "coupons: Value error, there must be fewer"),
     ],
 )
 def test_a_size_that_can_not_be_is_refused(
@@ -93,7 +96,7 @@ def test_a_size_that_can_not_be_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert called(monkeypatch, "run", *arguments, "--state", tmp_path / "state") == 1
+    assert called(monkeypatch, *arguments, "--state", tmp_path / "state") == 1
     assert said in capsys.readouterr().err
 
 

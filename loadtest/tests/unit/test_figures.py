@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.figures import Spread, figures, spread
+from bench.figures import Spread, count_figure, figures, plain_spread, spread
 from bench.record import Limits
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ def test_the_spread_holds_the_true_middle_in_19_of_20_runs() -> None:
 @pytest.mark.parametrize("values", [[5.0], [5.0, 6.0]])
 def test_of_too_few_values_there_is_no_spread(values: list[float]) -> None:
     assert spread(values) == Spread(statistics.median(values), None, None)
+
+
+def test_counts_may_be_none_at_all() -> None:
+    assert plain_spread([0.0, 0.0, 0.0]) == Spread(0.0, 0.0, 0.0)
+    found = plain_spread([-2.0, 0.0, 2.0])
+    assert (found.median, found.low, found.high) == pytest.approx((0.0, -4.968, 4.968), abs=1e-3)
+    assert plain_spread([1.0, 2.0]).low is None
+    counted = count_figure("key", "title", "users", [0.0, 1.0, 5.0], most=6).spread
+    assert (counted.median, counted.low, counted.high) == (1, 0, 6), "no less, and no more"
 
 
 def test_equal_values_are_as_uncertain_as_the_clock() -> None:
