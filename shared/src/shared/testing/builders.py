@@ -17,6 +17,7 @@ from shared.contracts.coupon import (
     CampaignKind,
     Discount,
     DiscountType,
+    DrawLottery,
     EnterLottery,
     HoldCoupon,
     IssueCoupon,
@@ -183,6 +184,11 @@ def enter_lottery(coupon_id: str = COUPON, *, user_id: str = USER, **fields: Any
     """A user's entry. `fields`: command_id, facts."""
     defaults = {"command_id": new_id("enter")}
     return EnterLottery(coupon_id=coupon_id, user_id=user_id, **(defaults | fields))
+
+
+def draw_lottery(coupon_id: str = COUPON, **fields: Any) -> DrawLottery:
+    """The end of a lottery's entries. `fields`: command_id."""
+    return DrawLottery(coupon_id=coupon_id, **({"command_id": new_id("draw")} | fields))
 
 
 def top_up_wallet(user_id: str = USER, *, amount: int = 1_000_000, **fields: Any) -> TopUpWallet:

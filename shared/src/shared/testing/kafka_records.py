@@ -57,13 +57,20 @@ class Tail:
         self._connection = connection
 
     @classmethod
-    async def open(cls, connection: KafkaConnection, topic: str) -> Tail:
-        """Begins at the topic's beginning. Raises TopicError where there is no such topic."""
+    async def open(cls, connection: KafkaConnection, topic: str, *, from_end: bool = False) -> Tail:
+        """Begins at the topic's beginning, or at its end as it is now. Raises TopicError where
+        there is no such topic."""
         partitions = await partitions_of(connection, [topic])
         consumer = consumer_of(connection)
         await consumer.start()
         consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
+        if from_end:
+            await consumer.seek_to_end(*partitions)
+            # each seek is done lazily, with the first look at the position
+            for partition in partitions:
+                await consumer.position(partition)
+        else:
+            await consumer.seek_to_beginning(*partitions)
         return cls(connection, consumer)
 
     async def poll(self) -> None:
