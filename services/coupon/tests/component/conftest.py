@@ -95,6 +95,10 @@ class Shop(Deployment):
             describe=f"{coupons} more coupons of {coupon_id} are issued",
         )
 
+    async def flush(self) -> None:
+        """Redis is empty, as soon as it is back."""
+        await eventually(self.valkey.client.flushdb, within_s=30)
+
     async def require_gates(self) -> None:
         """Gates say what the rows say, once nothing is under way."""
         sources = [Source("coupon", "coupon")]

@@ -18,6 +18,7 @@ from shared.contracts.coupon import (
     RestoreCoupon,
     UseCoupon,
 )
+from shared.testing.builders import draw_lottery
 from shared.testing.processes import CRASHED
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ async def test_a_coupon_from_its_campaign_to_its_order_and_back(
     await topics.create(service="coupon")
     coupon = await service("coupon")
 
-    await topics.publish(ADMIN, [put("C", 1), put("L", 1, CampaignKind.LOTTERY)])
+    await topics.publish(ADMIN, [put("C", 1), draw_lottery("C")])
     await topics.message(EVENTS, lambda m: m.type == "CampaignPut")
     refused = await topics.message(EVENTS, lambda m: m.type == "CommandRefused")
-    assert (refused.key, refused.reason) == ("L", "kind_unavailable")
+    assert (refused.key, refused.reason) == ("C", "not_a_lottery")
     (dead,) = await topics.wait_for("coupon-requests.dlq.v1")
     assert dead.headers is not None
-    assert dead.headers["dlq-reason"] == "kind_unavailable"
+    assert dead.headers["dlq-reason"] == "not_a_lottery"
 
     await topics.publish(REQUESTS, [issue(1, "C"), issue(2, "C")])
     answers = [record.json for record in await topics.wait_for(EVENTS, count=4)]
