@@ -115,3 +115,20 @@ async def test_f60_redis_is_away_for_a_whole_sale(shop: Any, sale: Any, stack: S
     assert [await sale.issued(one) for one in left] == [150, 150]
     await sale.require_gates()
     await require_sold(sale, [*some, *await ask(sale, left, 150, 300)], 200)
+
+
+@pytest.mark.parametrize("kind", GATED)
+async def test_f59_what_a_gate_gave_away_in_vain_goes_to_others(
+    shop: Any, sale: Any, kind: str
+) -> None:
+    """A gate that was lost knows no holder: those who ask again take all that it has left, and
+    who comes after them is turned away, but not for good."""
+    (campaign,) = await sale.put(kind, 100)
+    holders = await ask(sale, [campaign], 0, 60)
+    await sale.verdicts(holders)
+    await sale.flush()
+
+    again = await ask(sale, [campaign], 0, 60)
+    late = await ask(sale, [campaign], 60, 120)
+    assert {one.reason for one in await sale.verdicts(again)} == {"already_issued"}
+    await require_sold(sale, [*holders, *late], 100)
