@@ -7,7 +7,6 @@ several such rounds at the same time, each with a campaign of its own: every blo
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 from collections import Counter
@@ -16,14 +15,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from aiokafka.partitioner import murmur2
 
 from shared.contracts import lottery
-from shared.contracts.topics import PARTITIONS
 from shared.testing.answers import Answers
+from shared.testing.arrivals import arrivals_of, overtaken
 from shared.testing.builders import draw_lottery, enter_lottery, issue_coupon, new_id
 from shared.testing.kafka import Record
-from shared.testing.kafka_records import Tail
+from shared.testing.kafka_records import Tail, keys_on_all_partitions
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
@@ -81,18 +79,6 @@ class Batch:
         return self.chance.randint(
             int(first * len(self.campaigns)) or 1, int(last * len(self.campaigns))
         )
-
-
-def campaigns_on_all_partitions(count: int) -> list[str]:
-    """New names, of which one after the other lies on the next partition."""
-    name, found = new_id("batch"), []
-    for number in itertools.count():
-        campaign = f"{name}.{number}"
-        if (murmur2(campaign.encode()) & 0x7FFFFFFF) % PARTITIONS == len(found) % PARTITIONS:
-            found.append(campaign)
-        if len(found) == count:
-            return found
-    raise AssertionError
 
 
 def requests_of(
@@ -267,29 +253,6 @@ async def require_batch(shop: Any, batch: Batch, arrivals: dict[str, dict[int, l
             assert sorted(given, key=given.__getitem__) == arrived[:COUPONS]
 
 
-def arrivals_of(records: Sequence[Record]) -> dict[str, dict[int, list[str]]]:
-    """The users of each campaign, each once, as they lie on each partition."""
-    arrivals: dict[str, dict[int, dict[str, None]]] = {}
-    for record in sorted(records, key=lambda one: (one.partition, one.offset)):
-        said = record.json
-        of_campaign = arrivals.setdefault(said["couponId"], {})
-        of_campaign.setdefault(record.partition, {}).setdefault(said["userId"])
-    return {
-        campaign: {number: list(users) for number, users in partitions.items()}
-        for campaign, partitions in arrivals.items()
-    }
-
-
-def overtaken(arrived: Sequence[str], given: dict[str, int]) -> int:
-    """How many users of one partition have a higher number than one who came later, or none."""
-    lowest, count = USERS + 1, 0
-    for user in reversed(arrived):
-        number = given.get(user, USERS)
-        count += number > lowest
-        lowest = min(lowest, number)
-    return count
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("spread", [False, True], ids=["keyed", "spread"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -307,7 +270,7 @@ async def test_f63_exactly_as_many_as_there_are_whoever_dies(
     figures: Counter[str] = Counter()
     began_at = asyncio.get_running_loop().time()
     for turn in range(size.batches):
-        campaigns = campaigns_on_all_partitions(size.campaigns)
+        campaigns = keys_on_all_partitions(f"{new_id('batch')}.", size.campaigns)
         await shop.put_all(kind, campaigns, COUPONS)
         requests = await Tail.open(shop.topics.connection, REQUESTS, from_end=True)
         async with Answers.followed(shop.topics.connection, EVENTS) as answers:

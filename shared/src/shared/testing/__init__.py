@@ -11,6 +11,7 @@
     replicas    instances of a service without Kafka, which run chunks and keep what they answer
     kafka       topics of its own for each test; publish, read to the end, wait for lag 0
     answers     what is said of many commands, while it is said
+    arrivals    who came in which order, and who was overtaken
     valkey      a database number of its own for each test
     builders    messages with sensible defaults
     strategies  Hypothesis strategies for every message of the contracts

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.partitioner import murmur2
+
 from shared.contracts.reading import Unreadable, reader_of
-from shared.contracts.topics import TOPICS
+from shared.contracts.topics import PARTITIONS, TOPICS
 from shared.kafka.reading import consumer_of, partitions_of
 
 if TYPE_CHECKING:
@@ -46,6 +49,18 @@ class Record:
         message = reader_of(TOPICS[self.topic]).read(self.value)
         assert not isinstance(message, Unreadable), f"{message} in {self}"
         return message
+
+
+def keys_on_all_partitions(prefix: str, count: int) -> list[str]:
+    """Keys of which each lies on the partition that follows the last one's."""
+    found: list[str] = []
+    for number in itertools.count():
+        key = f"{prefix}{number}"
+        if len(found) == count:
+            break
+        if (murmur2(key.encode()) & 0x7FFFFFFF) % PARTITIONS == len(found) % PARTITIONS:
+            found.append(key)
+    return found
 
 
 class Tail:
