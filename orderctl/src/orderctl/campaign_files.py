@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orderctl.errors import OperatorError
 from orderctl.message_files import called, content_of, unknown_parts
-from shared.contracts.coupon import PutCampaign
+from shared.contracts.coupon import Discount, PutCampaign
 from shared.contracts.reading import Reader, Unreadable, ambiguity, type_name
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def _read(content: bytes, command_id: str, draw_id: Callable[[], str]) -> PutCam
     complete = {"type": type_name(PutCampaign), "commandId": command_id or "any"} | given
     command = _message(complete)
     if unknown := list(unknown_parts(complete, command)):
+        within = Discount if unknown[0].startswith("discount.") else PutCampaign
         raise _NoCampaignError(
             f"{', '.join(f'`{field}`' for field in unknown)} is no field of PutCampaign; known are"
-            f" {', '.join(str(field.alias) for field in PutCampaign.model_fields.values())}"
+            f" {', '.join(str(field.alias) for field in within.model_fields.values())}"
         )
     if command_id or "commandId" in given:
         return command

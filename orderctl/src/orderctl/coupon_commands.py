@@ -87,6 +87,7 @@ def put(
 ) -> None:
     """Put a campaign as a file says it, or change one that runs.
 
+    A change says all of the campaign again: what it leaves out is gone, its end as well.
     `type` and `commandId` may be left out. What can't be read is not published, nor is a field
     that no campaign has.
 
@@ -105,4 +106,4 @@ def put(
     if as_json:
         print_message(answer)
     else:
-        print_put(answer)
+        print_put(answer, command)

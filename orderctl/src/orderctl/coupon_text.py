@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from orderctl.running import note
-from orderctl.terminal import cell, console, facts_table, open_table, short_time, visible
+from orderctl.terminal import cell, console, date_of, facts_table, open_table, short_time, visible
+from shared.contracts.base import format_time
 from shared.contracts.coupon import CampaignKind, DiscountType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from rich.table import Table
 
     from orderctl.admin_api import Document
-    from shared.contracts.coupon import CampaignPut
+    from shared.contracts.coupon import CampaignPut, PutCampaign
 
 
 def print_campaigns(page: Document, life: str | None, *, as_json: bool) -> None:
@@ -41,16 +43,33 @@ def print_campaign(campaign: Document, *, as_json: bool) -> None:
     console().print(facts_table(_facts(campaign)))
 
 
-def print_put(answer: CampaignPut) -> None:
-    """What coupon made of a `PutCampaign`."""
-    typer.echo(visible(f"put {answer.coupon_id}: {answer.kind}, {answer.limit:,} coupons"))
+def print_put(answer: CampaignPut, command: PutCampaign) -> None:
+    """What coupon made of a `PutCampaign`, and the times that count from now on."""
+    coupons = "1 coupon" if answer.limit == 1 else f"{answer.limit:,} coupons"
+    typer.echo(visible(f"put {answer.coupon_id}: {answer.kind}, {coupons}; {_times(command)}"))
     if answer.seed_hash:
         typer.echo(visible(f"the SHA-256 of its seed is {answer.seed_hash}"))
 
 
+def _times(command: PutCampaign) -> str:
+    """From when until when it is open, and how long its coupons are good."""
+    starts, ends = command.starts_at, command.ends_at
+    expires = command.expires_at or (None if command.kind is CampaignKind.LOTTERY else ends)
+    told = [
+        f"opens {_at(starts)}" if starts else "open from now on",
+        f"closes {_at(ends)}" if ends else "closes with no date",
+        f"coupons are good until {_at(expires)}" if expires else "coupons are good for good",
+    ]
+    return ", ".join(told)
+
+
+def _at(moment: datetime) -> str:
+    return f"{short_time(format_time(moment))} UTC"
+
+
 def _table(campaigns: Iterable[Document]) -> Table:
     table = open_table()
-    table.add_column("campaign", overflow="fold")
+    table.add_column("campaign", no_wrap=True)
     table.add_column("kind", no_wrap=True)
     table.add_column("life", no_wrap=True)
     for name in ("limit", "issued", "left"):
@@ -60,7 +79,7 @@ def _table(campaigns: Iterable[Document]) -> Table:
     for one in campaigns:
         counts = (f"{one[name]:,}" for name in ("limit", "issued", "left"))
         values = (one["couponId"], one["kind"], one["life"], *counts)
-        rest = (_discount(one["discount"]), short_time(one["endsAt"]))
+        rest = (_discount(one["discount"]), date_of(one["endsAt"]) if one["endsAt"] else "")
         table.add_row(*map(cell, (*values, *rest)))
     return table
 
@@ -87,6 +106,7 @@ def _facts(campaign: Document) -> list[tuple[str, str]]:
         ("first, last", _from_to(campaign["firstIssuedAt"], campaign["lastIssuedAt"])),
         ("discounts", f"{campaign['discountGranted']:,} {currency} granted"),
         ("seed hash", campaign["seedHash"] or ""),
+        ("seed", campaign["seed"] or ""),
     ]
 
 

@@ -73,10 +73,8 @@ class History:
     draws: list[LotteryDrawn] = field(default_factory=list)
     entered: set[str] = field(default_factory=set)
     issued: dict[Given, None] = field(default_factory=dict)
-    entered_before_put: bool = False
-    """Whether an entry lies before the first `CampaignPut`."""
-    limit_at_draw: int | None = None
-    """The limit that the draw found; None where no `CampaignPut` before it is known."""
+    entered_under: set[str | None] = field(default_factory=set)
+    """Each `seedHash` that entries were told."""
     events: int = 0
     unreadable: int = 0
     """Records under the campaign's key that no reader of this version understands."""
@@ -89,11 +87,9 @@ class History:
                 if message not in self.puts:
                     self.puts.append(message)
             case LotteryEntered():
-                self.entered_before_put |= not self.puts
                 self.entered.add(message.user_id)
+                self.entered_under.add(message.seed_hash)
             case LotteryDrawn():
-                if not self.draws and self.puts:
-                    self.limit_at_draw = self.puts[-1].limit
                 if not any(_is_same(message, draw) for draw in self.draws):
                     self.draws.append(message)
             case CouponIssued():
@@ -129,7 +125,9 @@ def why_not_verifiable(history: History) -> str | None:
 
 
 def verify(history: History, entries: Sequence[str]) -> Verification:
-    """Check a draw. `entries` are the users who entered, in any order.
+    """Check a draw. `entries` are the users who entered, in the order of their numbers.
+
+    The order in which events lie on the topic is no evidence: instances publish on their own.
 
     `why_not_verifiable` is None of this history.
     """
@@ -137,8 +135,7 @@ def verify(history: History, entries: Sequence[str]) -> Verification:
     if not history.draws:
         return Verification((drawn,), None, None)
     draw = history.draws[0]
-    limit = draw.winner_count if history.limit_at_draw is None else history.limit_at_draw
-    winners = lottery.winners(draw.seed, entries, limit)
+    winners = lottery.winners(draw.seed, entries, draw.winner_count)
     checks = (
         _commitment(history),
         drawn,
@@ -152,25 +149,23 @@ def verify(history: History, entries: Sequence[str]) -> Verification:
 
 
 def _commitment(history: History) -> Check:
-    """The seed was chosen before anybody entered, and never again."""
+    """The seed was chosen before anybody entered, and never again: whoever entered was told the
+    hash."""
     name = "commitment"
-    hashes = list(dict.fromkeys(put.seed_hash for put in history.puts))
-    if not hashes:
-        if history.is_cut:
+    if not history.puts:
+        if history.is_cut and len(history.entered_under) < 2:
             return Check(name, Verdict.OPEN, "no CampaignPut is left: retention took it")
         return Check(name, Verdict.FAILED, "no CampaignPut is published")
-    if None in hashes:
+    if any(put.seed_hash is None for put in history.puts):
         return Check(name, Verdict.FAILED, "a CampaignPut has no seedHash")
+    if None in history.entered_under:
+        return Check(name, Verdict.FAILED, "a LotteryEntered has no seedHash")
+    hashes = sorted(map(str, {put.seed_hash for put in history.puts} | history.entered_under))
     if len(hashes) > 1:
-        told = " and ".join(map(str, hashes))
+        told = " and ".join(hashes)
         return Check(name, Verdict.FAILED, f"seedHash was changed: {told}")
-    if history.entered_before_put:
-        if history.is_cut:
-            told = "whether seedHash lay before the first entry can't be told: retention took it"
-            return Check(name, Verdict.OPEN, told)
-        return Check(name, Verdict.FAILED, "an entry lies before the first CampaignPut")
-    times = _counted(len(history.puts), "CampaignPut")
-    return Check(name, Verdict.OK, f"one seedHash in {times}, before the first entry: {hashes[0]}")
+    told = f"{_counted(len(history.puts), 'CampaignPut')} and in every LotteryEntered"
+    return Check(name, Verdict.OK, f"one seedHash, in {told}: {hashes[0]}")
 
 
 def _drawn(history: History) -> Check:
@@ -221,8 +216,13 @@ def _events(history: History, entries: Collection[str]) -> Check:
 def _winners(history: History, draw: LotteryDrawn, winners: Sequence[str]) -> Check:
     """The lowest tickets have the coupons, in their order, and nobody else has one."""
     name = "winners"
+    possible = {min(put.limit, draw.entry_count) for put in history.puts}
+    if draw.winner_count not in (possible or {draw.winner_count, len(winners)}):
+        made = " or ".join(f"{count:,}" for count in sorted(possible))
+        told = f"winnerCount is {draw.winner_count:,}, and entries and limit make {made}"
+        return Check(name, Verdict.FAILED, told)
     if draw.winner_count != len(winners):
-        told = f"winnerCount is {draw.winner_count:,}, and entries and limit make {len(winners):,}"
+        told = f"winnerCount is {draw.winner_count:,}, and there are {len(winners):,} entries"
         return Check(name, Verdict.FAILED, told)
     wanted = {user: number for number, user in enumerate(winners, 1)}
     for user, sequence in history.issued:

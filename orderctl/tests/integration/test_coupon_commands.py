@@ -42,6 +42,8 @@ SEED = "5eed" * 16
 USERS = [f"user_{number}" for number in range(12)]
 Said = tuple[int, str, str]
 
+ALWAYS = "open from now on, closes with no date, coupons are good for good"
+
 
 class Operated:
     """An instance of coupon, and an operator who speaks to it."""
@@ -68,13 +70,13 @@ class Operated:
         async with self.database.connection("coupon") as connection:
             await connection.execute(
                 "INSERT INTO campaign (coupon_id, kind, coupon_limit, issued, discount_type,"
-                " discount_value, currency, seed_hash, entered) VALUES"
-                " ($1, 'lottery', 5, 0, 'fixed', 500, 'KRW', $2, $3) ON CONFLICT DO NOTHING",
+                " discount_value, currency, seed_hash, entries_hash, entered) VALUES"
+                " ($1, 'lottery', 5, 0, 'fixed', 500, 'KRW', $2, '', $3) ON CONFLICT DO NOTHING",
                 coupon_id, lottery.seed_hash(SEED), len(users),
             )  # fmt: skip
             await connection.executemany(
-                "INSERT INTO lottery_entry VALUES ($1, $2, $3, now())",
-                [(coupon_id, user, f"e-{user}") for user in users],
+                "INSERT INTO lottery_entry VALUES ($1, $2, $3, $4, now())",
+                [(coupon_id, user, number, f"e-{user}") for number, user in enumerate(users, 1)],
             )
 
 
@@ -122,7 +124,13 @@ def draw_events(coupon_id: str) -> list[Message]:
         seed_hash=lottery.seed_hash(SEED),
     )  # fmt: skip
     entered = [
-        LotteryEntered(command_id=f"e-{user}", coupon_id=coupon_id, user_id=user) for user in USERS
+        LotteryEntered(
+            command_id=f"e-{user}",
+            coupon_id=coupon_id,
+            user_id=user,
+            seed_hash=lottery.seed_hash(SEED),
+        )
+        for user in USERS
     ]
     drawn = LotteryDrawn(
         command_id="draw-1", coupon_id=coupon_id, seed=SEED,
@@ -150,7 +158,10 @@ def neighbour_of(coupon_id: str) -> str:
 
 async def test_a_campaign_is_put_shown_and_listed(coupon: Operated) -> None:
     code, said, noted = await coupon.orderctl("coupon", "put", "-", given=campaign("C-put"))
-    assert (code, said) == (0, "put C-put: first_come, 5 coupons\n")
+    assert (code, said) == (
+        0,
+        f"put C-put: first_come, 5 coupons; {ALWAYS}\n",
+    )
     assert "the command's id is orderctl-" in noted
     code, said, _ = await coupon.orderctl("coupon", "show", "C-put", "--json")
     assert code == 0
@@ -166,7 +177,11 @@ async def test_a_repeat_is_answered_again_and_a_refusal_is_told(coupon: Operated
     call = ["coupon", "put", "-", "--command-id", "put-again"]
     for _ in range(2):
         told = await coupon.orderctl(*call, given=campaign("C-again"))
-        assert told == (0, "put C-again: first_come, 5 coupons\n", "")
+        assert told == (
+            0,
+            f"put C-again: first_come, 5 coupons; {ALWAYS}\n",
+            "",
+        )
     euros = {"type": "fixed", "value": 5, "currency": "EUR"}
     code, said, noted = await coupon.orderctl(
         "coupon", "put", "-", given=campaign("C-again", discount=euros)

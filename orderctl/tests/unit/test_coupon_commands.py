@@ -40,7 +40,8 @@ LISTED = {
 }  # fmt: skip
 SHOWN = LISTED | {
     "coupons": {"issued": 9, "held": 1, "used": 2, "expired": 0}, "winners": 1_000,
-    "drawnAt": "2026-02-01T09:00:00.000Z", "seedHash": "ab" * 32, "rule": None,
+    "drawnAt": "2026-02-01T09:00:00.000Z", "seedHash": "ab" * 32, "seed": "cd" * 32,
+    "rule": None,
     "discountGranted": 7_500, "currency": "KRW",
     "firstIssuedAt": "2026-02-01T09:00:01.000Z", "lastIssuedAt": "2026-02-01T09:00:02.000Z",
 }  # fmt: skip
@@ -126,7 +127,7 @@ def test_show_tells_all_of_a_campaign(port: Callable[..., list[httpx.Request]]) 
     assert facts["of these"] == "9 issued, 1 held, 2 used, 0 expired"
     assert facts["discounts"] == "7,500 KRW granted"
     assert facts["first, last"] == "2026-02-01 09:00:01 to 2026-02-01 09:00:02"
-    assert facts["seed hash"] == "ab" * 32
+    assert (facts["seed hash"], facts["seed"]) == ("ab" * 32, "cd" * 32)
     assert "rule" not in facts
     assert json.loads(invoke("show", "WELCOME", "--json")[1]) == SHOWN
 
@@ -139,7 +140,7 @@ def test_a_list_says_how_to_go_on(port: Callable[..., list[httpx.Request]]) -> N
     assert code == 0
     assert dict(requests[0].url.params) == {"limit": "2", "life": "drawn", "after": "A"}
     assert " ".join(said.splitlines()[-1].split()) == (
-        "Z lottery drawn 1,000 12 988 500 KRW 2026-01-31 09:00:00"
+        "Z lottery drawn 1,000 12 988 500 KRW 2026-01-31"
     )
     assert noted == "orderctl: --after Z goes on\n"
 
@@ -167,7 +168,10 @@ def test_an_unknown_campaign_fails_with_what_coupon_says(
 def test_a_campaign_is_put_as_its_file_says(put: Put, asked: list[Command]) -> None:
     code, said, noted = put(CAMPAIGN | {"endsAt": "2126-01-31T09:00:00+09:00", "rule": None})
     assert (code, noted) == (0, "")
-    assert said == f"put L: lottery, 5 coupons\nthe SHA-256 of its seed is {'ab' * 32}\n"
+    assert said == (
+        "put L: lottery, 5 coupons; open from now on, closes 2126-01-31 00:00:00 UTC,"
+        f" coupons are good for good\nthe SHA-256 of its seed is {'ab' * 32}\n"
+    )
     (command,) = asked
     assert isinstance(command, PutCampaign)
     assert (command.command_id, command.kind) == ("c-1", CampaignKind.LOTTERY)

@@ -65,6 +65,7 @@ class CampaignChunk:
                 command,
                 admitted=command.command_id in asked.admitted,
                 turned_away=command.command_id in asked.turned_away,
+                judged=asked.judged.get(command.command_id),
                 arrived=Arrival(delivery.received.partition, delivery.received.offset),
             )
             for delivery, command in zip(self.deliveries, self.commands, strict=True)

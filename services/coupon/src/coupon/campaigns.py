@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from coupon import lotteries
-from coupon.records import Campaign, Coupon, CouponState, Entry
+from coupon.records import Campaign, Coupon, CouponState, Entry, Judged
 from coupon.rules import InvalidRuleError, rule_of
+from shared.contracts.base import format_time
 from shared.contracts.coupon import (
     CampaignKind,
     CampaignPut,
@@ -83,18 +84,19 @@ class CampaignFold:
         *,
         admitted: bool = False,
         turned_away: bool = False,
+        judged: Judged | None = None,
         arrived: Arrival | None = None,
     ) -> CampaignEvent | Refused | None:
         """Decide a command. Duplicates don't come here: the pipeline keeps their answers.
 
-        `admitted` and `turned_away` are what was found out before. None where a user was turned
-        away while coupons are left: others have to be decided before.
+        `admitted`, `turned_away` and `judged` are what was found out before. None where a user was
+        turned away while coupons are left: others have to be decided before.
         """
         match command:
             case PutCampaign():
                 return self._put(command)
             case IssueCoupon():
-                return self._issue(command, admitted, turned_away, arrived)
+                return self._issue(command, admitted, turned_away, judged, arrived)
             case EnterLottery():
                 return self._enter(command)
             case DrawLottery():
@@ -180,6 +182,7 @@ class CampaignFold:
         command: IssueCoupon,
         admitted: bool,
         turned_away: bool,
+        judged: Judged | None,
         arrived: Arrival | None,
     ) -> CouponIssued | CouponRequestRefused | Refused | None:
         campaign = self.campaigns.get(command.coupon_id)
@@ -190,9 +193,12 @@ class CampaignFold:
         if (command.coupon_id, command.user_id) in self._holders:
             return refused(command, CouponRefusal.ALREADY_ISSUED)
         if not campaign.is_open(self._now):
-            return refused(command, CouponRefusal.NOT_OPEN)
-        if (why := not_eligible(campaign, command)) is not None:
-            return refused(command, CouponRefusal.NOT_ELIGIBLE, why)
+            return refused(command, CouponRefusal.NOT_OPEN, why_not_open(campaign, self._now))
+        if campaign.rule is not None:
+            if judged is None or judged.rule != campaign.rule:
+                judged = judge(campaign.rule, command)
+            if judged.why_not is not None:
+                return refused(command, CouponRefusal.NOT_ELIGIBLE, judged.why_not)
         if campaign.is_full:
             return refused(command, CouponRefusal.SOLD_OUT)
         if turned_away:
@@ -224,7 +230,7 @@ class CampaignFold:
         key = (command.coupon_id, command.user_id)
         if key not in self._entered:
             if not campaign.is_open(self._now):
-                return refused(command, CouponRefusal.NOT_OPEN)
+                return refused(command, CouponRefusal.NOT_OPEN, why_not_open(campaign, self._now))
             self._entered.add(key)
             campaign = lotteries.entered(campaign, command.user_id)
             self.campaigns[command.coupon_id] = campaign
@@ -234,8 +240,9 @@ class CampaignFold:
             )  # fmt: skip
             self.new_entries.append(entry)
         return LotteryEntered(
-            command_id=command.command_id, coupon_id=command.coupon_id, user_id=command.user_id
-        )
+            command_id=command.command_id, coupon_id=command.coupon_id, user_id=command.user_id,
+            seed_hash=campaign.seed_hash,
+        )  # fmt: skip
 
     def _draw(self, command: DrawLottery) -> LotteryDrawn | Refused:
         campaign = lotteries.to_be_drawn(command, self.campaigns.get(command.coupon_id), self._now)
@@ -251,9 +258,19 @@ class CampaignFold:
         return replace(campaign, fence=loaded.fence + 1 if loaded else 1)
 
 
-def not_eligible(campaign: Campaign, command: IssueCoupon) -> str | None:
-    """Why the rule of the campaign refuses this user; None where it doesn't, or there is none."""
-    return None if campaign.rule is None else rule_of(campaign.rule).refuses(command.facts)
+def judge(rule: str, command: IssueCoupon) -> Judged:
+    """What a campaign's rule says of a request."""
+    return Judged(rule, rule_of(rule).refuses(command.facts))
+
+
+def why_not_open(campaign: Campaign, now: datetime) -> str:
+    """When a campaign that isn't open at `now` opens, or since when it is over."""
+    if campaign.drawn_at is not None:
+        return f"the lottery was drawn at {format_time(campaign.drawn_at)}"
+    if campaign.starts_at is not None and not campaign.has_started(now):
+        return f"the campaign opens at {format_time(campaign.starts_at)}"
+    ends = [time for time in (campaign.ends_at, campaign.expires_at) if time is not None]
+    return f"the campaign closed at {format_time(min(ends))}"
 
 
 def refused(

@@ -133,6 +133,8 @@ class Fold:
             refusal = CouponRefusal.CURRENCY_MISMATCH
         elif campaign is None:
             refusal = CouponRefusal.UNKNOWN_CAMPAIGN
+        elif campaign.currency != self._currency:
+            refusal = CouponRefusal.CURRENCY_MISMATCH
         elif coupon is None:
             refusal = CouponRefusal.NOT_ISSUED
         elif coupon.state is CouponState.USED:

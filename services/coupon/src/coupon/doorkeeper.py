@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from coupon.asked import Asked
-from coupon.campaigns import not_eligible
+from coupon.campaigns import judge
 from coupon.gates import Answer, Ask, Gate
 from coupon.metrics import ANSWERS, AWAY, REBUILDS, RETURNS_DROPPED
 from coupon.store import Store
 from shared.database.pool import ACQUIRE_TIMEOUT_S
+from shared.pipeline import inbox
 from shared.redis import Reach, RedisAwayError, Returns
 
 if TYPE_CHECKING:
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
 
     from coupon.gates import Gates
     from coupon.locks import Locks
-    from coupon.records import Campaign
+    from coupon.records import Campaign, Judged
     from shared.contracts.coupon import IssueCoupon
     from shared.database import Pool
+    from shared.pipeline import Delivery
 
 ASKS: Final = 3
 """So often a chunk asks where gates are closed; then Postgres decides alone."""
+JUDGED_AT_ONCE_S: Final = 0.02
+"""Rules of a chunk are judged for so long before others are let on."""
 
 
 class Doorkeeper:
@@ -41,19 +47,28 @@ class Doorkeeper:
 
     @asynccontextmanager
     async def ask(
-        self, commands: Sequence[IssueCoupon], stuck: Collection[str]
+        self, requests: Sequence[Delivery], stuck: Collection[str]
     ) -> AsyncIterator[Asked]:
-        """Ask for these requests, in their order, and hold the locks of their campaigns.
+        """Ask for these requests for coupons, in their order, and hold the locks of their
+        campaigns. What the inbox knows is not asked for: its place was given away before.
 
         Gates of `stuck` campaigns are written anew: they turned users away too long while coupons
         were left.
         """
         async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            fresh = await inbox.unknown(connection, requests)
+            commands = [cast("IssueCoupon", one.message) for one in fresh]
             store = Store(connection)
             ids = {command.coupon_id for command in commands}
             campaigns = {row.coupon_id: row for row in await store.read_campaigns(ids)}
             now = await store.read_clock()
-        hopeful = [one for one in commands if _may_get_one(one, campaigns, now)]
+        open_ = [one for one in commands if _is_giving(campaigns.get(one.coupon_id), now)]
+        judged = await _judge(open_, campaigns)
+        hopeful = [
+            one
+            for one in open_
+            if one.command_id not in judged or judged[one.command_id].why_not is None
+        ]
         hopeless = {one.command_id for one in commands} - {one.command_id for one in hopeful}
         ways = {one.coupon_id: campaigns[one.coupon_id].way for one in hopeful}
         locked = sorted(coupon_id for coupon_id, way in ways.items() if way.takes_lock)
@@ -64,10 +79,10 @@ class Doorkeeper:
             await self._ask_gates(gated, campaigns, stuck, answers)
             yield Asked(
                 answers.admitted,
-                frozenset(answers.before),
                 frozenset(answers.turned_away | hopeless),
                 {**answers.fences, **tokens},
                 queued,
+                judged,
             )
 
     async def rebuild(self, closed: Mapping[str, int], cause: str) -> dict[str, Campaign]:
@@ -128,22 +143,18 @@ class _Answers:
 
     def __init__(self) -> None:
         self.admitted: dict[str, Ask] = {}
-        self.before: set[str] = set()
         self.turned_away: set[str] = set()
         self.fences: dict[str, int] = {}
 
     def still_open(
         self, commands: Sequence[IssueCoupon], campaigns: Mapping[str, Campaign]
     ) -> list[Ask]:
-        """What is to be asked, or asked again; a second copy of a command is left out."""
-        asks = {
-            one.command_id: Ask(
-                one.coupon_id, one.user_id, one.command_id, campaigns[one.coupon_id].fence
-            )
+        """What is to be asked, or asked again."""
+        return [
+            Ask(one.coupon_id, one.user_id, one.command_id, campaigns[one.coupon_id].fence)
             for one in commands
             if one.command_id not in self.admitted and one.command_id not in self.turned_away
-        }
-        return list(asks.values())
+        ]
 
     def add(self, asks: Sequence[Ask], answers: Sequence[Answer]) -> dict[str, int]:
         """Take answers; returns the campaigns whose gates are closed, and the fences asked."""
@@ -156,21 +167,34 @@ class _Answers:
                     continue
                 case Answer.ADMITTED | Answer.ADMITTED_BEFORE:
                     self.admitted[ask.command_id] = ask
-                    if answer is Answer.ADMITTED_BEFORE:
-                        self.before.add(ask.command_id)
                 case Answer.FULL | Answer.TAKEN:
                     self.turned_away.add(ask.command_id)
             self.fences[ask.coupon_id] = ask.fence
         return closed
 
 
-def _may_get_one(command: IssueCoupon, campaigns: Mapping[str, Campaign], now: datetime) -> bool:
-    """Whether the row, as it is before the transaction, doesn't refuse already."""
-    campaign = campaigns.get(command.coupon_id)
+def _is_giving(campaign: Campaign | None, now: datetime) -> bool:
+    """Whether the row, as it is before the transaction, doesn't refuse everybody already."""
     return (
         campaign is not None
         and not campaign.way.draws
         and campaign.is_open(now)
         and not campaign.is_full
-        and not_eligible(campaign, command) is None
     )
+
+
+async def _judge(
+    commands: Sequence[IssueCoupon], campaigns: Mapping[str, Campaign]
+) -> dict[str, Judged]:
+    """What rules say, while nothing is locked; others are let on in between."""
+    judged: dict[str, Judged] = {}
+    let_on_at_s = time.monotonic() + JUDGED_AT_ONCE_S
+    for command in commands:
+        rule = campaigns[command.coupon_id].rule
+        if rule is None:
+            continue
+        judged[command.command_id] = judge(rule, command)
+        if time.monotonic() > let_on_at_s:
+            await asyncio.sleep(0)
+            let_on_at_s = time.monotonic() + JUDGED_AT_ONCE_S
+    return judged

@@ -103,10 +103,13 @@ class Gates:
         arguments = [_GATE, _USERS, *coupon_ids]
         return int(await self._scripts.run("forget", [GATES], arguments))
 
-    async def lock(self, coupon_ids: Sequence[str], holder: str, lease_s: float) -> bool:
-        """Take the locks of these campaigns, all or none, or renew those of this holder."""
+    async def lock(
+        self, coupon_ids: Sequence[str], holder: str, lease_s: float, *, renew: bool = False
+    ) -> bool:
+        """Take the locks of these campaigns, all or none, or renew what this holder still holds."""
         keys = [_LOCK + coupon_id for coupon_id in coupon_ids]
-        return bool(await self._scripts.run("lock", keys, [holder, int(lease_s * 1000)]))
+        arguments = [holder, int(lease_s * 1000), "renew" if renew else "take"]
+        return bool(await self._scripts.run("lock", keys, arguments))
 
     async def unlock(self, coupon_ids: Sequence[str], holder: str) -> int:
         """Let go of the locks that are still this holder's; returns how many."""

@@ -121,13 +121,15 @@ class CampaignCommands:
     async def begin(self, deliveries: Sequence[Delivery]) -> AsyncIterator[Handler]:
         """Ask the gates of campaigns, and take their locks, before the transaction."""
         requests = [
-            delivery.message
+            delivery
             for delivery in in_order_of_arrival(deliveries)
             if isinstance(delivery.message, IssueCoupon)
         ]
         if not requests:
             yield self
             return
+        asked_for = {cast("IssueCoupon", one.message).coupon_id for one in requests}
+        self._waits = {one: waits for one, waits in self._waits.items() if one in asked_for}
         stuck = [one for one, waits in self._waits.items() if waits >= WAITS_BEFORE_REBUILDING]
         async with self._doorkeeper.ask(requests, stuck) as asked:
             yield partial(self._decide, asked)
@@ -153,8 +155,7 @@ class CampaignCommands:
 
         refused = [event.reason for event in events if isinstance(event, CouponRequestRefused)]
         issued = [event.command_id for event in events if isinstance(event, CouponIssued)]
-        handled = [command.command_id for command in chunk.commands]
-        in_vain = asked.in_vain(issued, handled)
+        in_vain = asked.in_vain(issued)
         return [
             *(
                 delivery.decided(EVENTS, event)

@@ -98,9 +98,9 @@ class Locks:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             try:
-                held = await self._gates.lock(coupon_ids, holder, self._lease_s)
+                held = await self._gates.lock(coupon_ids, holder, self._lease_s, renew=True)
             except RedisAwayError:
-                held = False
+                continue  # it may be back before the lease is over
             if not held:
                 LOCKS_LOST.inc()
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shared.contracts.base import format_time
 from shared.contracts.coupon import LotteryDrawn
 from shared.contracts.lottery import NO_ENTRIES, entries_hash
 from shared.contracts.refusals import CommandRefusal, Refused
@@ -36,14 +37,18 @@ def to_be_drawn(
     if campaign.drawn_at is not None:
         return Refused(
             CommandRefusal.ALREADY_DRAWN,
-            f"{command.coupon_id} was drawn at {campaign.drawn_at:%Y-%m-%dT%H:%M:%SZ}",
+            f"{command.coupon_id} was drawn at {format_time(campaign.drawn_at)};"
+            f" `orderctl lottery verify {command.coupon_id}` recomputes it",
         )
-    if not campaign.has_started(now):
-        return _too_early(f"the entries of {command.coupon_id} aren't open yet")
+    if campaign.starts_at is not None and not campaign.has_started(now):
+        return _too_early(
+            f"the entries of {command.coupon_id} open at {format_time(campaign.starts_at)};"
+            " draw it once they are closed"
+        )
     if campaign.ends_at is not None and not campaign.has_ended(now):
         return _too_early(
             f"the entries of {command.coupon_id} are open until"
-            f" {campaign.ends_at:%Y-%m-%dT%H:%M:%SZ}; draw it then, or put an earlier endsAt"
+            f" {format_time(campaign.ends_at)}; draw it then, or put an earlier endsAt"
         )
     return campaign
 

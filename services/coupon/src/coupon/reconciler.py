@@ -51,7 +51,9 @@ class Reconciler:
                 return 0
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 rows = await Store(connection).giving_by_gate()
-            await self._doorkeeper.gates.forget_all_but([row.coupon_id for row in rows])
+            giving = {row.coupon_id for row in rows}
+            self._still = {one: seen for one, seen in self._still.items() if one in giving}
+            await self._doorkeeper.gates.forget_all_but(giving)
             written = 0
             for start in range(0, len(rows), GATES_AT_ONCE):
                 written += await self._compare(rows[start : start + GATES_AT_ONCE])

@@ -54,6 +54,14 @@ LIVE_STATES = frozenset({HoldState.HELD, HoldState.USED})
 """An order in one of these has a coupon, which is in the same state."""
 
 
+class Judged(NamedTuple):
+    """What a rule said of a request."""
+
+    rule: str
+    why_not: str | None
+    """Why the user is not eligible; None where it is."""
+
+
 class Arrival(NamedTuple):
     """Where a request lay."""
 
@@ -112,8 +120,8 @@ class Campaign:
         return self.starts_at is None or self.starts_at <= now
 
     def has_ended(self, now: datetime) -> bool:
-        """Whether it is closed at `now`."""
-        return self.ends_at is not None and self.ends_at <= now
+        """Whether it is closed at `now`: it gives out nothing that is worthless already."""
+        return self.has_expired(now) or (self.ends_at is not None and self.ends_at <= now)
 
     def has_expired(self, now: datetime) -> bool:
         """Whether its coupons are worthless at `now`, but those that orders hold."""

@@ -35,7 +35,7 @@ _CHARS_PER_STEP: Final = 256
 """That are compared or copied in a step."""
 _CHARS_COUNTED_PER_STEP: Final = 16
 """That are looked at one by one in a step."""
-_CHARS_SEARCHED_PER_STEP: Final = 32
+_CHARS_SEARCHED_PER_STEP: Final = 16
 """Of each of two texts, one of which is sought in the other."""
 
 Fact: TypeAlias = tuple[str, str]

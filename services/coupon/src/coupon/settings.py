@@ -12,7 +12,7 @@ from shared.settings import ServiceSettings
 class Settings(ServiceSettings):
     """What coupon is told."""
 
-    lock_lease_s: float = Field(default=2.0, ge=0.2, le=60)
+    lock_lease_s: float = Field(default=2.0, ge=1, le=60)
     """The lock of a `locked` campaign is free again so long after its holder died."""
     gates_interval_s: float = Field(default=0.5, ge=0.05, le=60)
     """Gates are compared with their campaigns so often."""

@@ -16,7 +16,7 @@ USERS, COUPONS = 120, 100
 async def test_f58_a_holder_that_wakes_up_too_late_saves_nothing(shop: Any) -> None:
     """The frozen instance waits for a message's id, with the campaign's lock and its token: it
     holds no row. The other one issues under the next token meanwhile."""
-    await shop.start(0, 1, LOCK_LEASE_S="0.5", SESSION_TIMEOUT_S="30")
+    await shop.start(0, 1, LOCK_LEASE_S="1", SESSION_TIMEOUT_S="30")
     (campaign,) = await shop.put("locked", COUPONS)
     requests = [
         issue_coupon(campaign, user_id=f"u{number}", command_id=f"{campaign}-{number}")

@@ -23,6 +23,7 @@ from shared.contracts.coupon import (
     PutCampaign,
 )
 from shared.testing.replicas import deliver
+from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
     from shared.contracts.base import Message
@@ -279,3 +280,91 @@ async def test_f54_three_instances_and_a_server_that_forgets_all_the_time(
     assert all(len(each) == 1 for each in verdicts.values())
     assert sorted(issued.values()) == list(range(1, 101))
     await gates_agree(coupons)
+
+
+async def test_an_id_that_was_another_users_keeps_no_place_at_the_gate(coupons: Coupons) -> None:
+    """Its user asks again in the same chunk, and waits for nobody."""
+    await coupons.run(put(CampaignKind.FIRST_COME, 5), issue(1))
+    stuck = counted("coupon_gate_rebuilds_total", cause="stuck")
+
+    answers = await coupons.run(issue(1, 3), issue(3), issue(4))
+
+    assert sorted(map(str, said(answers))) == ["2", "3", "command_id_reused"]
+    assert counted("coupon_gate_rebuilds_total", cause="stuck") == stuck
+    await gates_agree(coupons)
+
+
+async def test_f1_what_was_refused_before_takes_no_place_when_it_comes_again(
+    coupons: Coupons,
+) -> None:
+    """The limit has risen since: the places are for those who ask now."""
+    await coupons.run(put(CampaignKind.FIRST_COME, 1), *(issue(number) for number in range(9)))
+    await coupons.run(put(CampaignKind.FIRST_COME, 3))
+    waits = counted("coupon_waits_total")
+
+    answers = await coupons.run(
+        *(issue(number) for number in range(1, 9)), issue(101, 1), issue(102)
+    )
+
+    assert said(answers) == ["sold_out"] * 8 + [2, 3]
+    assert counted("coupon_waits_total") == waits
+    await gates_agree(coupons)
+
+
+async def test_one_id_for_two_campaigns_asks_at_one_gate(coupons: Coupons) -> None:
+    """The first of them counts; the other is refused, and keeps no place there."""
+    await coupons.run(
+        put(CampaignKind.FIRST_COME, 3),
+        put(CampaignKind.FIRST_COME, 3, command_id="put-d", coupon_id="D"),
+    )
+
+    answers = await coupons.run(issue(1), issue(1).model_copy(update={"coupon_id": "D"}), issue(2))
+
+    assert sorted(map(str, said(answers))) == ["1", "2", "command_id_reused"]
+    gates = await coupons.replica().doorkeeper.gates.read(["C", "D"])
+    assert [gate and gate.taken for gate in gates] == [2, None]
+
+
+async def test_a_gate_is_written_anew_once_however_many_find_it_closed(coupons: Coupons) -> None:
+    await coupons.run(put(CampaignKind.FIRST_COME, 3))
+    doorkeepers = [coupons.replica(number).doorkeeper for number in range(3)]
+
+    await asyncio.gather(*(one.rebuild({"C": 0}, "closed") for one in doorkeepers))
+
+    assert await coupons.rows("SELECT fence FROM campaign") == [(1,)]
+
+
+@pytest.mark.parametrize("kind", ASKED)
+async def test_who_came_first_is_first_over_all_partitions_of_a_chunk(
+    kind: CampaignKind, coupons: Coupons
+) -> None:
+    """As their timestamps say; within a partition its order stays."""
+    await coupons.run(put(kind))
+    arrivals = [(1, 30), (1, 50), (0, 10), (0, 40), (2, 20)]
+    chunk = []
+    for number, (partition, at_ms) in enumerate(arrivals):
+        (one,) = deliver(issue(number), partition=partition)
+        chunk.append(one._replace(received=one.received._replace(timestamp_ms=at_ms)))
+
+    answers = await coupons.replica().run_chunk(chunk)
+
+    issued = {answer["sequence"]: answer["userId"] for answer in answers if "sequence" in answer}
+    assert issued == {1: "u2", 2: "u4", 3: "u0"}
+
+
+async def test_chunks_are_served_in_the_order_in_which_they_queue(coupons: Coupons) -> None:
+    """Those who wait for a row alone are woken together, and overtake each other."""
+    await coupons.run(put(CampaignKind.QUEUED, 20))
+    number = "(SELECT hashtext('C') & 255)"
+    async with coupons.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock(7354, {number})")
+        waiting = []
+        for turn in range(7):
+            chunk = coupons.replica(turn).run(issue(turn))
+            waiting.append(asyncio.create_task(chunk))
+            await eventually(
+                lambda: coupons.rows("SELECT 1 FROM pg_locks WHERE classid = 7354 AND NOT granted"),
+                accept=lambda rows, wanted=turn + 1: len(rows) == wanted,
+            )
+
+    assert [said(await one) for one in waiting] == [[turn + 1] for turn in range(7)]

@@ -183,10 +183,13 @@ def test_a_raised_limit_lets_the_next_ones_in() -> None:
         (NOW - TICK, NOW + TICK, True),
     ],
 )
+@pytest.mark.parametrize("column", ["ends_at", "expires_at"])
 def test_f61_a_campaign_is_open_by_the_time_it_is_given(
-    starts_at: datetime | None, ends_at: datetime | None, is_open: bool
+    starts_at: datetime | None, ends_at: datetime | None, is_open: bool, column: str
 ) -> None:
-    fold = fold_of(replace(CAMPAIGN, starts_at=starts_at, ends_at=ends_at))
+    """Where its coupons are worthless it is closed as well."""
+    campaign = replace(CAMPAIGN, starts_at=starts_at)
+    fold = fold_of(replace(campaign, **{column: ends_at}))
 
     event = fold.apply(issue(1))
 
@@ -194,6 +197,9 @@ def test_f61_a_campaign_is_open_by_the_time_it_is_given(
         assert isinstance(event, CouponIssued)
     else:
         assert reason_of(event) is CouponRefusal.NOT_OPEN
+        assert isinstance(event, CouponRequestRefused)
+        when = "opens" if starts_at and starts_at > NOW else "closed"
+        assert f"{when} at 2026-03-01T12:00:00.00" in (event.detail or "")
         assert fold.new_coupons == []
 
 

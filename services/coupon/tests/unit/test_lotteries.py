@@ -99,7 +99,9 @@ def test_users_enter_once() -> None:
     events = [fold.apply(one) for one in (enter(1), enter(2), enter(3, 2))]
 
     assert events == [
-        LotteryEntered(command_id=f"e-{number}", coupon_id="L", user_id=user_id)
+        LotteryEntered(
+            command_id=f"e-{number}", coupon_id="L", user_id=user_id, seed_hash=LOTTERY.seed_hash
+        )
         for number, user_id in ((1, "u1"), (2, "u2"), (3, "u2"))
     ]
     assert fold.new_entries == [Entry("L", "u2", 6, "e-2", NOW, ticket(SEED, "u2"))]

@@ -140,18 +140,21 @@ class Discount(Record):
     currency: Currency | None = None
 
     @model_validator(mode="after")
-    def _percent_of_a_hundred(self) -> Self:
+    def _fits_its_type(self) -> Self:
         if self.type is DiscountType.PERCENT and self.value > 100:
             raise ValueError("value: a percentage is 1 to 100")
+        if self.type is DiscountType.FIXED and self.cap is not None:
+            raise ValueError("cap: a fixed discount has none; leave it out")
         return self
 
 
 class PutCampaign(Message):
     """Creates a campaign, or changes it while it runs; `limit` is the number of coupons.
 
-    Coupons are asked for from `startsAt` until just before `endsAt`, a lottery's entries as well.
-    They are good until `expiresAt`, by default until `endsAt`; a lottery's, which are drawn after
-    that, are good for good by default. `rule` is CEL, of a conditional campaign.
+    A change says all of it again: what it leaves out is gone. Coupons are asked for from
+    `startsAt` until just before `endsAt`, a lottery's entries as well. They are good until
+    `expiresAt`, by default until `endsAt`; a lottery's, which are drawn after that, are good for
+    good by default. `rule` is CEL, of a conditional campaign.
     """
 
     type: Literal["PutCampaign"] = "PutCampaign"
@@ -240,12 +243,14 @@ class CouponRequestRefused(Message):
 
 
 class LotteryEntered(Message):
-    """One entry a user: entering again is answered the same."""
+    """One entry a user: entering again is answered the same. `seedHash` is that of `CampaignPut`,
+    so that whoever enters holds the commitment."""
 
     type: Literal["LotteryEntered"] = "LotteryEntered"
     command_id: Id
     coupon_id: Id
     user_id: Id
+    seed_hash: Hash | None = None
 
 
 class LotteryDrawn(Message):

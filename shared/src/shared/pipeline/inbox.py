@@ -48,6 +48,20 @@ async def remember(
     return _judge(deliveries, first, first.keys() - {(type_, id_) for type_, id_, _ in known})
 
 
+async def unknown(connection: Connection, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Those whose ids are not in the inbox, each id once: what `remember` will hand on, unless
+    another instance takes it first. For those who ask others before the transaction."""
+    first: dict[tuple[str, str], Delivery] = {}
+    for delivery in deliveries:
+        first.setdefault((delivery.message.type, delivery.message_id), delivery)
+    known = await _queries.known_messages.rows(
+        connection, types=[type_ for type_, _ in first], ids=[id_ for _, id_ in first]
+    )
+    for row in known:
+        del first[row["message_type"], row["message_id"]]
+    return list(first.values())
+
+
 async def forget(connection: Connection, deliveries: Sequence[Delivery]) -> None:
     """Free the ids of commands that were refused in this same transaction."""
     keys = sorted({(delivery.message.type, delivery.message_id) for delivery in deliveries})

@@ -71,10 +71,12 @@ def mend(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("delta") == 0:
         body["delta"] = 1
     if body["type"] == "PutCampaign":
-        body["endsAt"] = None
+        body["endsAt"] = body["expiresAt"] = None
         body["rule"] = body.get("rule") or "true"
         if body["discount"]["type"] == "percent":
             body["discount"]["value"] = body["discount"]["value"] % 100 + 1
+        else:
+            body["discount"]["cap"] = None
     return body
 
 

@@ -14,7 +14,7 @@ for at = 3, #ARGV do
 end
 for _, campaign in ipairs(members) do
   if not stays[campaign] then
-    redis.call('DEL', ARGV[1] .. campaign, ARGV[2] .. campaign)
+    redis.call('UNLINK', ARGV[1] .. campaign, ARGV[2] .. campaign)
     redis.call('SREM', KEYS[1], campaign)
     forgotten = forgotten + 1
   end

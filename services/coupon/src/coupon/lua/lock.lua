@@ -2,11 +2,13 @@
 -- the same holder it says the same: a reply may get lost.
 --
 -- KEYS    the locks
--- ARGV    1: the holder; 2: for how long, in milliseconds
--- Returns 1, or 0 where another holds one of them
+-- ARGV    1: the holder; 2: for how long, in milliseconds; 3: `take`, or `renew`, which takes nothing
+--         that the caller doesn't hold any more
+-- Returns 1, or 0 where another holds one of them, or where one to be renewed isn't held
 for place = 1, #KEYS do
   local holder = redis.pcall('GET', KEYS[place])
-  if type(holder) == 'string' and holder ~= ARGV[1] then
+  local is_held = type(holder) == 'string'
+  if (is_held and holder ~= ARGV[1]) or (ARGV[3] == 'renew' and not is_held) then
     return 0
   end
 end

@@ -8,12 +8,12 @@
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local written = 0
 if type(redis.pcall('SCARD', KEYS[1])) ~= 'number' then
-  redis.call('DEL', KEYS[1])
+  redis.call('UNLINK', KEYS[1])
 end
 for place = 1, (#KEYS - 1) / 2 do
   local gate, users, at = KEYS[2 * place], KEYS[2 * place + 1], 4 * place - 2
   if redis.pcall('HGET', gate, 'token') ~= ARGV[1] then
-    redis.call('DEL', gate, users)
+    redis.call('UNLINK', gate, users)
     redis.call('HSET', gate, 'fence', ARGV[at + 1], 'limit', ARGV[at + 2], 'taken', ARGV[at + 3],
       'run', run, 'changes', 0, 'token', ARGV[1])
     redis.call('SADD', KEYS[1], ARGV[at])

@@ -43,20 +43,29 @@ WHERE discount NOT BETWEEN 0 AND total;
 
 -- name: demand_is_served
 -- Invariant 3, at rest: where demand is N or more, N are issued: nobody was told `sold_out`, since
--- the campaign was last put, while coupons are left.
+-- the campaign was last put, while coupons are left. A change waits for the campaign's row: who was
+-- received a moment after it may rightly have found the limit of before.
 WITH answered AS (
     SELECT answer ->> 1 AS coupon_id, answer ->> 2 AS said, received_at,
            (answer ->> 4)::json ->> 'reason' AS reason
     FROM inbox, jsonb_array_elements(answers) AS answer
     WHERE answers IS NOT NULL
+),
+put AS (
+    SELECT coupon_id, received_at,
+           CASE WHEN row_number() OVER (PARTITION BY coupon_id ORDER BY received_at) = 1
+                THEN interval '0' ELSE interval '10 seconds' END AS slack
+    FROM answered
+    WHERE said = 'CampaignPut'
 )
 SELECT coupon_id, coupon_limit, issued, count(*) AS told_sold_out
 FROM answered
 JOIN campaign USING (coupon_id)
 WHERE reason = 'sold_out'
   AND issued < coupon_limit
-  AND received_at > ALL (SELECT put.received_at FROM answered AS put
-                         WHERE put.coupon_id = answered.coupon_id AND put.said = 'CampaignPut')
+  AND NOT EXISTS (SELECT FROM put
+                  WHERE put.coupon_id = answered.coupon_id
+                    AND answered.received_at < put.received_at + put.slack)
 GROUP BY coupon_id, coupon_limit, issued;
 
 -- name: queued_in_order

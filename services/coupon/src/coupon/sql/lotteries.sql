@@ -27,11 +27,12 @@ FROM unnest(:coupon_ids::text[], :tickets::text[], :user_ids::text[])
      AS row (coupon_id, ticket, user_id);
 
 -- name: lock_owing
--- A drawn lottery that still owes coupons to its winners, unless another instance is at it.
+-- A drawn lottery that still owes coupons to its winners, unless another instance is at it. Any of
+-- them, so that one which can't be served keeps no other waiting.
 SELECT coupon_id, issued, winners
 FROM campaign
-WHERE issued < coupon_limit AND kind = 'lottery' AND issued < winners
-ORDER BY coupon_id
+WHERE issued < winners
+ORDER BY random()
 LIMIT 1
 FOR UPDATE SKIP LOCKED;
 

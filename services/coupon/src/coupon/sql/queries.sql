@@ -51,12 +51,15 @@ WHERE campaign.coupon_id = locked.coupon_id
 RETURNING campaign.coupon_id, campaign.fence;
 
 -- name: giving_by_gate
--- Campaigns that a gate stands before: open by the clock of the database, with coupons left.
+-- Campaigns that a gate stands before: open by the clock of the database, with coupons left. Said on
+-- the columns and not by `campaign_life`, as the index has it.
 SELECT coupon_id, kind, coupon_limit, issued, discount_type, discount_value, discount_cap,
        currency, starts_at, ends_at, expires_at, rule, fence, seed_hash, entries_hash,
        seed, entered, drawn_at, winners
-FROM campaign JOIN campaign_life USING (coupon_id)
-WHERE issued < coupon_limit AND kind IN ('first_come', 'conditional') AND life = 'open';
+FROM campaign
+WHERE issued < coupon_limit AND kind IN ('first_come', 'conditional')
+  AND coalesce(least(ends_at, expires_at), 'infinity') > now()
+  AND coalesce(starts_at <= now(), true);
 
 -- name: lock_coupons
 -- The coupons that a chunk may hold, use or restore, locked in key order: last of all locks.

@@ -14,6 +14,12 @@ WITH looked AS MATERIALIZED (
 )
 SELECT message_type, message_id, known FROM looked WHERE known IS NOT NULL;
 
+-- name: known_messages
+-- Which of these ids are known, whatever their content.
+SELECT inbox.message_type, inbox.message_id
+FROM unnest(:types::text[], :ids::text[]) AS row (message_type, message_id)
+JOIN inbox ON inbox.message_id = row.message_id AND inbox.message_type = row.message_type;
+
 -- name: forget_messages!
 -- A refused command has no effect, so its id stays free for a corrected or replayed one.
 DELETE FROM inbox

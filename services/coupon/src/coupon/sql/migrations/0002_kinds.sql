@@ -27,15 +27,18 @@ ALTER TABLE campaign
 
 UPDATE campaign SET expires_at = ends_at;
 
--- Who keeps gates looks at campaigns that still give out coupons, and the drawer at those that owe.
-CREATE INDEX campaign_giving ON campaign (coupon_id) WHERE issued < coupon_limit;
+-- Twice a second: which campaigns give out coupons behind a gate, and which lotteries owe some. Those
+-- that are over long ago cost nothing.
+CREATE INDEX campaign_gated ON campaign ((coalesce(least(ends_at, expires_at), 'infinity')))
+    WHERE issued < coupon_limit AND kind IN ('first_come', 'conditional');
+CREATE INDEX campaign_owing ON campaign (coupon_id) WHERE issued < winners;
 
 -- Where a campaign stands in its life, by the clock of this database.
 CREATE VIEW campaign_life AS
 SELECT coupon_id,
        CASE WHEN drawn_at IS NOT NULL THEN 'drawn'
             WHEN starts_at > clock_timestamp() THEN 'draft'
-            WHEN ends_at <= clock_timestamp() THEN 'closed'
+            WHEN least(ends_at, expires_at) <= clock_timestamp() THEN 'closed'
             ELSE 'open'
        END AS life
 FROM campaign;
