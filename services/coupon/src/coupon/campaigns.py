@@ -90,7 +90,8 @@ class CampaignFold:
         """Decide a command. Duplicates don't come here: the pipeline keeps their answers.
 
         `admitted`, `turned_away` and `judged` are what was found out before. None where a user was
-        turned away while coupons are left: others have to be decided before.
+        turned away while coupons are left, since others have to be decided before, and where its
+        rule is another by now: it is asked about anew.
         """
         match command:
             case PutCampaign():
@@ -194,13 +195,13 @@ class CampaignFold:
             return refused(command, CouponRefusal.ALREADY_ISSUED)
         if not campaign.is_open(self._now):
             return refused(command, CouponRefusal.NOT_OPEN, why_not_open(campaign, self._now))
-        if campaign.rule is not None:
-            if judged is None or judged.rule != campaign.rule:
-                judged = judge(campaign.rule, command)
-            if judged.why_not is not None:
-                return refused(command, CouponRefusal.NOT_ELIGIBLE, judged.why_not)
         if campaign.is_full:
             return refused(command, CouponRefusal.SOLD_OUT)
+        if campaign.rule is not None:
+            if judged is None or judged.rule != campaign.rule:
+                return None
+            if judged.why_not is not None:
+                return refused(command, CouponRefusal.NOT_ELIGIBLE, judged.why_not)
         if turned_away:
             return None
         if campaign.way.asks_gate and not admitted:

@@ -19,7 +19,7 @@ REQUESTS_AT_ONCE: Final = 2_000
 """Of one call: it keeps everybody else waiting."""
 GATES: Final = "{coupon}:gates"
 # the braces keep all keys of a script on one node of a cluster
-_GATE: Final = "{coupon}:"
+_GATE: Final = "{coupon}:gate:"
 _USERS: Final = "{coupon}:users:"
 _LOCK: Final = "{coupon}:lock:"
 
@@ -131,5 +131,4 @@ def _parts(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
 
 
 def _keys(coupon_id: str) -> list[str]:
-    # No campaign's id has a colon, so none of these is another campaign's.
     return [_GATE + coupon_id, _USERS + coupon_id]

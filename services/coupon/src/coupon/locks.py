@@ -14,10 +14,9 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
-from coupon.metrics import LOCK_SECONDS, LOCKS_LOST
+from coupon.metrics import LOCK_SECONDS, LOCKS_LOST, LOCKS_OVERRULED
 from coupon.store import Store
 from shared import backoff
-from shared.database.faults import Conflict
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.redis import RedisAwayError
 
@@ -29,13 +28,9 @@ if TYPE_CHECKING:
     from shared.redis import Reach
 
 WAIT_LEASES: Final = 2
-"""For so many leases a chunk waits for a lock; then it begins anew, after a pause."""
+"""For so many leases a chunk waits for a lock; then it goes on with its token alone."""
 FIRST_POLL_S: Final = 0.002
 LONGEST_POLL_S: Final = 0.05
-
-
-class LockHeldError(Conflict):
-    """Another instance works on the campaign for longer than its lease."""
 
 
 class Locks:
@@ -53,7 +48,7 @@ class Locks:
     ) -> AsyncIterator[Mapping[str, int]]:
         """Hold the locks of these campaigns, all of them; gives the fencing token of each.
 
-        Where Redis is away the tokens alone keep others out. Raises LockHeldError.
+        Where Redis is away, or a lock isn't let go in time, the tokens alone keep others out.
         """
         if not coupon_ids:
             yield {}
@@ -77,7 +72,7 @@ class Locks:
                 await self._let_go(coupon_ids, holder, reach)
 
     async def _take(self, coupon_ids: Sequence[str], holder: str, reach: Reach) -> bool:
-        """Whether the locks are held; False where Redis is away."""
+        """Whether the locks are held; False where it goes on without."""
         give_up_at_s = time.monotonic() + WAIT_LEASES * self._lease_s
         attempt = 0
         try:
@@ -85,7 +80,8 @@ class Locks:
                 if await self._gates.lock(coupon_ids, holder, self._lease_s):
                     return True
                 if time.monotonic() > give_up_at_s:
-                    raise LockHeldError("another instance holds the lock of a campaign")
+                    LOCKS_OVERRULED.inc()
+                    return False
                 attempt += 1
                 pause_s = backoff.delay_s(attempt, first_s=FIRST_POLL_S, longest_s=LONGEST_POLL_S)
                 await asyncio.sleep(pause_s)

@@ -30,4 +30,8 @@ LOCK_SECONDS = Histogram(
 LOCKS_LOST = Counter(
     "coupon_locks_lost_total", "Locks of campaigns that couldn't be renewed while they were held"
 )
+LOCKS_OVERRULED = Counter(
+    "coupon_locks_overruled_total",
+    "Chunks that waited for a lock for two leases, and went on with their fencing token alone",
+)
 CAMPAIGNS = Gauge("coupon_campaigns", "Campaigns, by their life", ["life"])

@@ -112,15 +112,15 @@ async def test_f54_a_gate_that_is_not_surely_true_is_closed(
         case "flushed":
             await valkey.client.flushdb()
         case "other server":
-            await valkey.client.hset("{coupon}:C", "run", "0" * 40)
+            await valkey.client.hset("{coupon}:gate:C", "run", "0" * 40)
         case "other fence":
             fence += 1
         case "never written":
             campaign = "E"
         case "no hash":
-            await valkey.client.set("{coupon}:C", "no gate")
+            await valkey.client.set("{coupon}:gate:C", "no gate")
         case "no number":
-            await valkey.client.hset("{coupon}:C", "taken", "many")
+            await valkey.client.hset("{coupon}:gate:C", "taken", "many")
         case "no users":
             await valkey.client.set("{coupon}:users:C", "no hash")
 
@@ -156,7 +156,7 @@ async def test_only_gates_that_stand_before_a_campaign_are_kept(
     assert await gates.forget_all_but(["D"]) == 1
 
     assert await taken(gates) == [None, 1]
-    assert set(await valkey.client.keys("*")) == {GATES, "{coupon}:D", "{coupon}:users:D"}
+    assert set(await valkey.client.keys("*")) == {GATES, "{coupon}:gate:D", "{coupon}:users:D"}
     assert await valkey.client.smembers(GATES) == {"D"}
 
 

@@ -174,9 +174,9 @@ async def test_f54_after_any_loss_exactly_as_many_come_out(
         case "flushdb":
             await coupons.valkey.client.flushdb()
         case "other server":
-            await coupons.valkey.client.hset("{coupon}:C", "run", "0" * 40)
+            await coupons.valkey.client.hset("{coupon}:gate:C", "run", "0" * 40)
         case "no gate":
-            await coupons.valkey.client.set("{coupon}:C", "")
+            await coupons.valkey.client.set("{coupon}:gate:C", "")
 
     answers = await coupons.run(*(issue(number) for number in range(20)))
 
@@ -368,3 +368,18 @@ async def test_chunks_are_served_in_the_order_in_which_they_queue(coupons: Coupo
             )
 
     assert [said(await one) for one in waiting] == [[turn + 1] for turn in range(7)]
+
+
+@pytest.mark.parametrize("name", ["gates", "probe", "users", "lock", "gate"])
+async def test_no_campaigns_name_is_a_key_of_coupons_own(name: str, coupons: Coupons) -> None:
+    await coupons.run(put(CampaignKind.FIRST_COME, 3, coupon_id=name))
+    await coupons.replica().reconciler.run_once()
+    await coupons.replica().doorkeeper.gates.probe()
+
+    answers = await coupons.run(
+        *(issue(number).model_copy(update={"coupon_id": name}) for number in range(5))
+    )
+
+    assert said(answers) == [1, 2, 3, "sold_out", "sold_out"]
+    assert not coupons.replica().doorkeeper.reach.is_away
+    await gates_agree(coupons)

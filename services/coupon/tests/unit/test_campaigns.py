@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coupon.campaigns import CampaignFold, Loaded
-from coupon.records import Arrival, Campaign, Coupon, CouponState
+from coupon.campaigns import CampaignFold, Loaded, judge
+from coupon.records import Arrival, Campaign, Coupon, CouponState, Judged
 from shared.contracts.coupon import (
     CampaignKind,
     CampaignPut,
@@ -284,7 +284,7 @@ def test_arrivals_are_kept_of_queued_campaigns(kind: CampaignKind) -> None:
     rule = "true" if kind is CampaignKind.CONDITIONAL else None
     fold = fold_of(replace(CAMPAIGN, kind=kind, rule=rule))
 
-    fold.apply(issue(1), arrived=Arrival(3, 44))
+    fold.apply(issue(1), judged=Judged("true", None), arrived=Arrival(3, 44))
 
     kept = Arrival(3, 44) if kind is CampaignKind.QUEUED else None
     assert [row.arrived for row in fold.new_coupons] == [kept]
@@ -303,7 +303,11 @@ CONDITIONAL = replace(CAMPAIGN, kind=CampaignKind.CONDITIONAL, rule="user.tier =
     ],
 )
 def test_a_rule_says_who_is_eligible(facts: Facts | None, verdict: CouponRefusal | None) -> None:
-    event = fold_of(CONDITIONAL).apply(issue(1).model_copy(update={"facts": facts}), admitted=True)
+    command = issue(1).model_copy(update={"facts": facts})
+    assert CONDITIONAL.rule is not None
+    judged = judge(CONDITIONAL.rule, command)
+
+    event = fold_of(CONDITIONAL).apply(command, admitted=True, judged=judged)
 
     if verdict is None:
         assert isinstance(event, CouponIssued)
@@ -311,6 +315,16 @@ def test_a_rule_says_who_is_eligible(facts: Facts | None, verdict: CouponRefusal
         assert reason_of(event) is verdict
         assert isinstance(event, CouponRequestRefused)
         assert event.detail
+
+
+def test_a_rule_is_judged_before_the_fold_and_anew_where_it_is_another() -> None:
+    """Never within a transaction: it may take a while."""
+    judged = Judged("user.tier == 'tin'", None)
+
+    assert fold_of(CONDITIONAL).apply(issue(1), admitted=True, judged=judged) is None
+    assert fold_of(CONDITIONAL).apply(issue(1), admitted=True) is None
+    full = fold_of(replace(CONDITIONAL, issued=3))
+    assert reason_of(full.apply(issue(1))) is CouponRefusal.SOLD_OUT
 
 
 def test_a_rule_that_can_not_be_compiled_is_refused_with_its_place() -> None:

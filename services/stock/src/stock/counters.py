@@ -134,7 +134,8 @@ class HotCounters:
 
     async def probe(self) -> None:
         """Whether Redis answers, and takes writes."""
-        await self._scripts.probe("{stock}:probe")
+        # No product is called like that: its id has no colon.
+        await self._scripts.probe("{stock}::probe")
 
     async def close(self) -> None:
         """Let go of the connections."""

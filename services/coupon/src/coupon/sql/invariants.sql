@@ -44,8 +44,8 @@ WHERE discount NOT BETWEEN 0 AND total;
 -- name: demand_is_served
 -- Invariant 3, at rest: where demand is N or more, N are issued: nobody was told `sold_out`, since
 -- the campaign was last put, while coupons are left. A change waits for the campaign's row: who was
--- received a moment after it may rightly have found the limit of before.
-WITH answered AS (
+-- received a moment after it may rightly have found the limit of before. Each answer is read once.
+WITH answered AS MATERIALIZED (
     SELECT answer ->> 1 AS coupon_id, answer ->> 2 AS said, received_at,
            (answer ->> 4)::json ->> 'reason' AS reason
     FROM inbox, jsonb_array_elements(answers) AS answer
@@ -53,20 +53,26 @@ WITH answered AS (
 ),
 put AS (
     SELECT coupon_id, received_at,
-           CASE WHEN row_number() OVER (PARTITION BY coupon_id ORDER BY received_at) = 1
-                THEN interval '0' ELSE interval '10 seconds' END AS slack
+           row_number() OVER (PARTITION BY coupon_id ORDER BY received_at) AS number
     FROM answered
     WHERE said = 'CampaignPut'
+),
+settled AS (
+    SELECT coupon_id,
+           max(received_at + CASE WHEN number = 1 THEN interval '0' ELSE interval '10 s' END) AS since
+    FROM put GROUP BY coupon_id
+),
+refused AS (
+    SELECT coupon_id, count(*) AS told_sold_out
+    FROM answered
+    LEFT JOIN settled USING (coupon_id)
+    WHERE reason = 'sold_out' AND received_at >= coalesce(since, '-infinity')
+    GROUP BY coupon_id
 )
-SELECT coupon_id, coupon_limit, issued, count(*) AS told_sold_out
-FROM answered
+SELECT coupon_id, coupon_limit, issued, told_sold_out
+FROM refused
 JOIN campaign USING (coupon_id)
-WHERE reason = 'sold_out'
-  AND issued < coupon_limit
-  AND NOT EXISTS (SELECT FROM put
-                  WHERE put.coupon_id = answered.coupon_id
-                    AND answered.received_at < put.received_at + put.slack)
-GROUP BY coupon_id, coupon_limit, issued;
+WHERE issued < coupon_limit;
 
 -- name: queued_in_order
 -- Invariant 3, always: of a queued campaign, who lay earlier on a partition has the lower number.
