@@ -133,7 +133,7 @@ def _add_coupon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     defaults = CouponPlan()
     parser = commands.add_parser(
         "coupon",
-        help="measure the kinds of campaign side by side, in some 5 minutes",
+        help="measure the kinds of campaign side by side, in less than 5 minutes",
         description="Measures the five kinds of campaign side by side in a rush for coupons, on a"
         " stack of coupon alone, which is gone afterwards, and says what each is for. Writes the"
         " figures (JSON) and a page with plots. Nothing else should run on the machine.",
