@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 from coupon import lotteries
 from coupon.records import Campaign, Coupon, CouponState, Entry, Judged
 from coupon.rules import InvalidRuleError, rule_of
-from shared.contracts.base import format_time
 from shared.contracts.coupon import (
     CampaignKind,
     CampaignPut,
@@ -194,7 +193,7 @@ class CampaignFold:
         if (command.coupon_id, command.user_id) in self._holders:
             return refused(command, CouponRefusal.ALREADY_ISSUED)
         if not campaign.is_open(self._now):
-            return refused(command, CouponRefusal.NOT_OPEN, why_not_open(campaign, self._now))
+            return refused(command, CouponRefusal.NOT_OPEN, campaign.why_not_open(self._now))
         if campaign.is_full:
             return refused(command, CouponRefusal.SOLD_OUT)
         if campaign.rule is not None:
@@ -231,7 +230,7 @@ class CampaignFold:
         key = (command.coupon_id, command.user_id)
         if key not in self._entered:
             if not campaign.is_open(self._now):
-                return refused(command, CouponRefusal.NOT_OPEN, why_not_open(campaign, self._now))
+                return refused(command, CouponRefusal.NOT_OPEN, campaign.why_not_open(self._now))
             self._entered.add(key)
             campaign = lotteries.entered(campaign, command.user_id)
             self.campaigns[command.coupon_id] = campaign
@@ -262,16 +261,6 @@ class CampaignFold:
 def judge(rule: str, command: IssueCoupon) -> Judged:
     """What a campaign's rule says of a request."""
     return Judged(rule, rule_of(rule).refuses(command.facts))
-
-
-def why_not_open(campaign: Campaign, now: datetime) -> str:
-    """When a campaign that isn't open at `now` opens, or since when it is over."""
-    if campaign.drawn_at is not None:
-        return f"the lottery was drawn at {format_time(campaign.drawn_at)}"
-    if campaign.starts_at is not None and not campaign.has_started(now):
-        return f"the campaign opens at {format_time(campaign.starts_at)}"
-    ends = [time for time in (campaign.ends_at, campaign.expires_at) if time is not None]
-    return f"the campaign closed at {format_time(min(ends))}"
 
 
 def refused(

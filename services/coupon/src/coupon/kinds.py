@@ -29,8 +29,6 @@ class Way(NamedTuple):
 
     asks_gate: bool = False
     """A gate in Redis admits, before the transaction."""
-    asks_rule: bool = False
-    """A rule says who is eligible."""
     queues: bool = False
     """Chunks wait in a queue before they lock the row: they are served in the order in which they
     came, and those who wait for a row alone aren't."""
@@ -43,7 +41,7 @@ class Way(NamedTuple):
 
 WAYS: Final[Mapping[CampaignKind, Way]] = {
     CampaignKind.FIRST_COME: Way(asks_gate=True),
-    CampaignKind.CONDITIONAL: Way(asks_gate=True, asks_rule=True),
+    CampaignKind.CONDITIONAL: Way(asks_gate=True),
     CampaignKind.QUEUED: Way(queues=True),
     CampaignKind.LOCKED: Way(takes_lock=True),
     CampaignKind.LOTTERY: Way(draws=True),

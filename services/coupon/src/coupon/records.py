@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from coupon.kinds import WAYS
+from shared.contracts.base import format_time
 from shared.contracts.coupon import CampaignKind, CouponRefusal, DiscountType
 
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ class Campaign:
     def is_open(self, now: datetime) -> bool:
         """Whether coupons, or entries, are taken at `now`."""
         return self.drawn_at is None and self.has_started(now) and not self.has_ended(now)
+
+    def why_not_open(self, now: datetime) -> str:
+        """When one that isn't open at `now` opens, or since when it is over."""
+        if self.drawn_at is not None:
+            return f"the lottery was drawn at {format_time(self.drawn_at)}"
+        if self.starts_at is not None and not self.has_started(now):
+            return f"the campaign opens at {format_time(self.starts_at)}"
+        ends = [time for time in (self.ends_at, self.expires_at) if time is not None]
+        return f"the campaign closed at {format_time(min(ends))}"
 
     def has_started(self, now: datetime) -> bool:
         """Whether it is more than a draft at `now`."""
