@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WAIT_LEASES: Final = 2
 """For so many leases a chunk waits for a lock; then it goes on with its token alone."""
+RENEWALS_PER_LEASE: Final = 3
 FIRST_POLL_S: Final = 0.002
 LONGEST_POLL_S: Final = 0.05
 
@@ -92,7 +93,7 @@ class Locks:
     async def _renew(self, coupon_ids: Sequence[str], holder: str) -> None:
         """Until it is cancelled, or the lock is another's: then the fence tells."""
         while True:
-            await asyncio.sleep(self._lease_s / 3)
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
             try:
                 held = await self._gates.lock(coupon_ids, holder, self._lease_s, renew=True)
             except RedisAwayError:
