@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotation
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from orderctl.coupon_asking import COUPON, ask_coupon
 from orderctl.coupon_options import ADMIN_URL, Coupon
 from orderctl.coupon_text import print_campaign, print_campaigns, print_put
 from orderctl.options import AsJson, Bootstrap, Prefix, checked
-from shared.contracts.coupon import CampaignPut
+from shared.contracts.coupon import CampaignLife, CampaignPut
 from shared.kafka.connection import KafkaConnection
 
 Url = Annotated[
@@ -29,19 +28,10 @@ Url = Annotated[
 ]
 
 
-class Life(StrEnum):
-    """Where a campaign stands, by the clock of coupon's database."""
-
-    DRAFT = "draft"
-    OPEN = "open"
-    CLOSED = "closed"
-    DRAWN = "drawn"
-
-
 def list_campaigns(
     url: Url,
     life: Annotated[
-        Life | None, typer.Option(help="Only those that are draft, open, closed or drawn.")
+        CampaignLife | None, typer.Option(help="Only those that are draft, open, closed or drawn.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="So many at once.")] = 50,
     after: Annotated[

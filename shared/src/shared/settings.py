@@ -106,6 +106,13 @@ class ServiceSettings(BaseSettings):
         return self
 
 
+def check_lease(lease: str, lease_s: float, interval: str, interval_s: float, or_else: str) -> None:
+    """Raises ValueError unless a lease lasts three renewals; `lease` and `interval` are the names
+    of the variables, `or_else` is what happens otherwise."""
+    if lease_s < 3 * interval_s:
+        raise ValueError(f"{lease} must be at least three times {interval}, or {or_else}")
+
+
 def load_settings(settings: type[_Settings]) -> _Settings:
     """Read the settings, or end the process with a line for each that is wrong (exit code 2)."""
     try:

@@ -13,10 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from coupon.records import Life
 from shared.admin import faults, in_time, json_problem
 from shared.contracts.base import format_time
-from shared.contracts.coupon import CampaignKind
+from shared.contracts.coupon import CampaignKind, CampaignLife
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
 from shared.database import Queries
@@ -46,7 +45,7 @@ class Page(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    life: Life | None = None
+    life: CampaignLife | None = None
     after: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
     """The campaign behind which the page begins: `next` of the page before."""
     limit: Annotated[int, Field(ge=1, le=CAMPAIGNS_AT_MOST)] = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coupon.metrics import CAMPAIGNS
-from coupon.records import Life
 from coupon.store import queries
+from shared.contracts.coupon import CampaignLife
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ class Census:
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             rows = await queries.count_campaigns.rows(connection)
         counts = {row["life"]: row["campaigns"] for row in rows}
-        for life in Life:
+        for life in CampaignLife:
             CAMPAIGNS.labels(life).set(counts.get(life, 0))

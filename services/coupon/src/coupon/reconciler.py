@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Final
 from coupon.metrics import DRIFT
 from coupon.store import Store
 from shared.database.pool import ACQUIRE_TIMEOUT_S
-from shared.redis import RedisAwayError
+from shared.redis import RedisAwayError, Standstill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coupon.doorkeeper import Doorkeeper
-    from coupon.gates import Gate
     from coupon.records import Campaign
     from shared.database import Pool
     from shared.lease import Lease
 
 LEASE: Final = "coupon.gates"
-STILL_PASSES: Final = 4
-"""A gate that differs is wrong after it and its row stood still for so many passes in a row."""
 GATES_AT_ONCE: Final = 500
 
 
@@ -37,8 +34,7 @@ class Reconciler:
         self._doorkeeper = doorkeeper
         self._pool = pool
         self._lease = lease
-        self._still: dict[str, tuple[Gate, int, int]] = {}
-        """Gate, what its row has issued, and for how many passes they differed like that."""
+        self._still = Standstill()
 
     async def run_once(self) -> int:
         """Compare all gates; returns how many were written anew."""
@@ -47,12 +43,12 @@ class Reconciler:
             if reach.is_away:
                 await reach.find()
             if await self._lease.take() is None:
-                self._still.clear()
+                self._still.keep_only(())
                 return 0
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 rows = await Store(connection).giving_by_gate()
             giving = {row.coupon_id for row in rows}
-            self._still = {one: seen for one, seen in self._still.items() if one in giving}
+            self._still.keep_only(giving)
             await self._doorkeeper.gates.forget_all_but(giving)
             written = 0
             for start in range(0, len(rows), GATES_AT_ONCE):
@@ -70,17 +66,11 @@ class Reconciler:
             if gate is None or gate.fence != row.fence:
                 closed[row.coupon_id] = row.fence
             elif (gate.taken, gate.limit) == (row.issued, row.limit):
-                self._still.pop(row.coupon_id, None)
-            elif self._stood_still(row, gate):
+                self._still.ends(row.coupon_id)
+            elif self._still.lasts(row.coupon_id, (gate, row.issued)):
                 wrong[row.coupon_id] = row.fence
                 DRIFT.inc(abs(gate.taken - row.issued))
         for fences, cause in ((closed, "closed"), (wrong, "wrong")):
             if fences:
                 await self._doorkeeper.rebuild(fences, cause)
         return len(closed) + len(wrong)
-
-    def _stood_still(self, row: Campaign, gate: Gate) -> bool:
-        before, issued, passes = self._still.get(row.coupon_id, (gate, row.issued, 0))
-        passes = passes + 1 if (before, issued) == (gate, row.issued) else 1
-        self._still[row.coupon_id] = gate, row.issued, passes
-        return passes > STILL_PASSES

@@ -30,18 +30,6 @@ class HoldState(StrEnum):
     """The restore came first: a hold that comes later is refused."""
 
 
-class Life(StrEnum):
-    """Where a campaign stands in its life, by the clock of the database."""
-
-    DRAFT = "draft"
-    """`startsAt` lies ahead."""
-    OPEN = "open"
-    CLOSED = "closed"
-    """`endsAt` has passed."""
-    DRAWN = "drawn"
-    """A lottery whose winners are decided."""
-
-
 class CouponState(StrEnum):
     """Where a coupon is. One that is ISSUED is worthless once its campaign's coupons expire: that
     is told from the clock and stored nowhere."""

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, check_lease
 
 
 class Settings(ServiceSettings):
@@ -22,9 +22,8 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _gates_lease_outlasts_its_renewal(self) -> Self:
-        if self.gates_lease_s < 3 * self.gates_interval_s:
-            raise ValueError(
-                "GATES_LEASE_S must be at least three times GATES_INTERVAL_S, or two instances"
-                " write the same gates in turn"
-            )
+        check_lease(
+            "GATES_LEASE_S", self.gates_lease_s, "GATES_INTERVAL_S", self.gates_interval_s,
+            "two instances write the same gates in turn",
+        )  # fmt: skip
         return self

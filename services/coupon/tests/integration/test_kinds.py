@@ -11,7 +11,6 @@ from prometheus_client import REGISTRY
 
 from coupon.gates import Answer, Ask
 from coupon.handlers import WAITS_BEFORE_REBUILDING
-from coupon.reconciler import STILL_PASSES
 from shared import backoff
 from shared.audit import counters as audited
 from shared.audit.invariants import Source
@@ -22,6 +21,7 @@ from shared.contracts.coupon import (
     IssueCoupon,
     PutCampaign,
 )
+from shared.redis import STILL_PASSES
 from shared.testing.replicas import deliver
 from shared.testing.signals import eventually
 

@@ -7,8 +7,8 @@ from importlib.resources import files
 
 import pytest
 
-from coupon.records import CouponState, HoldState, Life
-from shared.contracts.coupon import CampaignKind, DiscountType
+from coupon.records import CouponState, HoldState
+from shared.contracts.coupon import CampaignKind, CampaignLife, DiscountType
 
 SCHEMA = (files("coupon") / "sql/migrations/0001_initial.sql").read_text("utf-8")
 
@@ -31,4 +31,4 @@ def test_enum_equals_check(table: str, column: str, members: set[str]) -> None:
 def test_lives_are_those_of_the_view() -> None:
     kinds = (files("coupon") / "sql/migrations/0002_kinds.sql").read_text("utf-8")
     definition = kinds.partition("CREATE VIEW campaign_life")[2].partition(";")[0]
-    assert set(re.findall(r"(?:THEN|ELSE) '(\w+)'", definition)) == set(Life)
+    assert set(re.findall(r"(?:THEN|ELSE) '(\w+)'", definition)) == set(CampaignLife)

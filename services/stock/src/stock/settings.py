@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from shared.contracts.base import MAX_TOTAL
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, check_lease
 
 
 class Settings(ServiceSettings):
@@ -26,11 +26,10 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _counters_lease_outlasts_its_renewal(self) -> Self:
-        if self.counters_lease_s < 3 * self.counters_interval_s:
-            raise ValueError(
-                "COUNTERS_LEASE_S must be at least three times COUNTERS_INTERVAL_S, or two"
-                " instances write the same counters in turn"
-            )
+        check_lease(
+            "COUNTERS_LEASE_S", self.counters_lease_s, "COUNTERS_INTERVAL_S",
+            self.counters_interval_s, "two instances write the same counters in turn",
+        )  # fmt: skip
         return self
 
     low_stock_units: int = Field(default=10, ge=0, le=MAX_TOTAL)
@@ -39,9 +38,8 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _lease_outlasts_its_renewal(self) -> Self:
-        if self.levels_lease_s < 3 * self.levels_interval_s:
-            raise ValueError(
-                "LEVELS_LEASE_S must be at least three times LEVELS_INTERVAL_S, or the lease ends"
-                " before it is renewed and every new holder sends all levels again"
-            )
+        check_lease(
+            "LEVELS_LEASE_S", self.levels_lease_s, "LEVELS_INTERVAL_S", self.levels_interval_s,
+            "the lease ends before it is renewed and every new holder sends all levels again",
+        )  # fmt: skip
         return self

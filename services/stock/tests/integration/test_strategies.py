@@ -16,7 +16,7 @@ from shared.contracts.stock import (
     StockReserved,
     WhenRedisDown,
 )
-from shared.redis import RedisAwayError
+from shared.redis import STILL_PASSES, RedisAwayError
 from shared.telemetry import metrics
 from shared.testing.builders import (
     adjust_stock,
@@ -30,7 +30,6 @@ from shared.testing.replicas import deliver
 from shared.testing.signals import eventually
 from stock.admitter import ASKS, Admitter
 from stock.counters import HotCounters
-from stock.reconciler import STILL_PASSES
 from stock.records import Fence
 from stock.store import Store
 

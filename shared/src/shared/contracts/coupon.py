@@ -38,6 +38,18 @@ class DiscountType(StrEnum):
     PERCENT = "percent"
 
 
+class CampaignLife(StrEnum):
+    """Where a campaign stands in its life, by the clock of the database."""
+
+    DRAFT = "draft"
+    """`startsAt` lies ahead."""
+    OPEN = "open"
+    CLOSED = "closed"
+    """`endsAt` has passed."""
+    DRAWN = "drawn"
+    """A lottery whose winners are decided."""
+
+
 class CouponRefusal(StrEnum):
     """Why a coupon was not issued, entered for, held or used. Closed.
 

@@ -3,5 +3,6 @@
 from shared.redis.reach import Reach
 from shared.redis.returns import Returns
 from shared.redis.scripts import RedisAwayError, Scripts
+from shared.redis.standstill import STILL_PASSES, Standstill
 
-__all__ = ["Reach", "RedisAwayError", "Returns", "Scripts"]
+__all__ = ["STILL_PASSES", "Reach", "RedisAwayError", "Returns", "Scripts", "Standstill"]
