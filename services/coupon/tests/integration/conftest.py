@@ -19,18 +19,19 @@ from shared.database import connect_pool
 from shared.lease import Lease
 from shared.pipeline.work import Work
 from shared.testing import replicas
-from shared.testing.valkey import claimed_database
+from shared.testing.module_valkeys import module_valkey, valkey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from local_stack import Environment
     from shared.contracts.base import Message
     from shared.database import Pool
     from shared.pipeline import Delivery
     from shared.pipeline.relay import Relay
     from shared.testing.databases import Database
     from shared.testing.valkey import Valkey
+
+__all__ = ["module_valkey", "valkey"]
 
 
 class Replica:
@@ -102,20 +103,6 @@ class Coupons:
         report = await audit(self.database.operator_dsn, sources, only_always=True)
         assert not [check.error for check in report.checks if check.error]
         return {check.name for check in report.violations}
-
-
-@pytest.fixture(scope="module")
-async def module_valkey(environment: Environment) -> AsyncIterator[Valkey]:
-    """A database number of the module's own."""
-    async with claimed_database(environment.redis_url) as valkey:
-        yield valkey
-
-
-@pytest.fixture
-async def valkey(module_valkey: Valkey) -> Valkey:
-    """It, empty."""
-    await module_valkey.client.flushdb()
-    return module_valkey
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from shared.database import connect_pool
 from shared.lease import Lease
 from shared.testing import replicas
 from shared.testing.module_databases import database, module_database, plain_logs
-from shared.testing.valkey import claimed_database
+from shared.testing.module_valkeys import module_valkey, valkey
 from stock.admitter import Admitter
 from stock.consumers import routes
 from stock.contention import Contention
@@ -23,7 +23,6 @@ from stock.reconciler import LEASE, Reconciler
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from local_stack import Environment
     from shared.contracts.base import Message
     from shared.database import Pool
     from shared.pipeline import Delivery
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from shared.testing.databases import Database
     from shared.testing.valkey import Valkey
 
-__all__ = ["database", "module_database", "plain_logs"]
+__all__ = ["database", "module_database", "module_valkey", "plain_logs", "valkey"]
 
 READERS = {topic: reader_of(TOPICS[topic]) for topic in ("stock.replies.v1", "stock.events.v1")}
 
@@ -79,20 +78,6 @@ class Counters(Protocol):
 async def pool(database: Database) -> AsyncIterator[Pool]:
     async with connect_pool(database.dsn("stock"), name="stock", max_connections=12) as pool:
         yield pool
-
-
-@pytest.fixture(scope="module")
-async def module_valkey(environment: Environment) -> AsyncIterator[Valkey]:
-    """A database number of the module's own."""
-    async with claimed_database(environment.redis_url) as valkey:
-        yield valkey
-
-
-@pytest.fixture
-async def valkey(module_valkey: Valkey) -> Valkey:
-    """It, empty."""
-    await module_valkey.client.flushdb()
-    return module_valkey
 
 
 @pytest.fixture
