@@ -12,16 +12,18 @@ ALTER TABLE payment
     DROP CONSTRAINT payment_check1,
     DROP CONSTRAINT payment_check2,
     DROP CONSTRAINT payment_check3,
+    -- A capture that turned up after its order was told that nothing had moved, and that its points
+    -- were given back: it is of the rest alone, and it only ever goes back.
+    ADD COLUMN is_late boolean NOT NULL DEFAULT false,
     ADD CONSTRAINT payment_state_check
         CHECK (state IN ('PENDING', 'CANCELLING', 'CAPTURED', 'REFUNDING', 'REFUNDED', 'REFUSED',
                          'TOMBSTONE')),
-    -- All that was asked for, or nothing. A capture that turns up after its points were given back
-    -- is of the rest alone, and it only ever goes back.
+    ADD CONSTRAINT payment_late_check
+        CHECK (NOT is_late OR (state IN ('REFUNDING', 'REFUNDED') AND method = 'gateway')),
     ADD CONSTRAINT payment_captured_check
-        CHECK (CASE WHEN state = 'CAPTURED' THEN captured = amount
-                    WHEN state IN ('REFUNDING', 'REFUNDED')
-                        THEN captured = amount OR captured = amount - points
-                    ELSE captured = 0 END),
+        CHECK (captured = CASE WHEN state NOT IN ('CAPTURED', 'REFUNDING', 'REFUNDED') THEN 0
+                               WHEN is_late THEN amount - points
+                               ELSE amount END),
     ADD CONSTRAINT payment_refunded_check
         CHECK (refunded = CASE WHEN state = 'REFUNDED' THEN captured ELSE 0 END),
     ADD CONSTRAINT payment_refusal_state_check
@@ -53,8 +55,6 @@ CREATE TABLE gateway_call (
     reference     text,
     -- why a person has to look
     quarantine    text,
-    -- a capture that turned up after its order was told that there is none
-    is_late       boolean     NOT NULL DEFAULT false,
     -- The lease: who may send, and how often it was taken. What a worker found out counts only
     -- under the attempt in which it asked, unless it is final.
     owner         text,
