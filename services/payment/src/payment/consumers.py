@@ -11,12 +11,14 @@ from shared.pipeline.answers import answer_with_command_refused
 
 if TYPE_CHECKING:
     from payment.courier import Courier
+    from payment.outcomes import Outcomes
 
 
-def routes(currency: str, courier: Courier | None) -> list[Route]:
+def routes(currency: str, courier: Courier | None, outcomes: Outcomes) -> list[Route]:
     """The routing table; `currency` is the deployment's."""
+    commands = SagaCommands(currency, courier, outcomes)
     return [
-        Route("payment", GROUPS["payment"], SagaCommands(currency, courier)),
+        Route("payment", GROUPS["payment"], commands, begin=commands.begin),
         Route(
             "payment-requests",
             GROUPS["payment-requests"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from payment.books import Books
 from payment.domain import decide
@@ -14,21 +15,30 @@ from payment.store import Store, saved
 from payment.wallets import fulfil
 from shared import crash_points
 from shared.contracts.order_parts import PaymentMethod
-from shared.contracts.payment import ChargePayment, PaymentRefused, RefundPayment
+from shared.contracts.payment import (
+    ChargePayment,
+    PaymentCharged,
+    PaymentRefused,
+    RefundPayment,
+)
 from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from payment.calls import Call, Lease
     from payment.courier import Courier
     from payment.domain import SagaCommand
+    from payment.outcomes import Outcomes
     from payment.records import Payment
     from payment.wallets import WalletRequest
     from shared.database import Connection, Write
+    from shared.pipeline.messages import Handler
 
 REPLIES = "payment.replies.v1"
 EVENTS = "wallet.events.v1"
+
+ChargeReply: TypeAlias = PaymentCharged | PaymentRefused
 
 
 class SagaCommands:
@@ -40,36 +50,70 @@ class SagaCommands:
     is written down, and handed to the courier once that is committed.
     """
 
-    def __init__(self, currency: str, courier: Courier | None) -> None:
+    def __init__(self, currency: str, courier: Courier | None, outcomes: Outcomes) -> None:
         """`currency` is the deployment's; without a courier there is no gateway."""
         self._currency = currency
         self._courier = courier
+        self._outcomes = outcomes
+
+    @asynccontextmanager
+    async def begin(self, deliveries: Sequence[Delivery]) -> AsyncIterator[Handler]:
+        """Recall outcomes, while charges are being asked for again."""
+        charges = [one.message for one in deliveries if isinstance(one.message, ChargePayment)]
+        yield partial(self._handle, await self._outcomes.recall(charges))
 
     async def __call__(
         self, connection: Connection, deliveries: Sequence[Delivery]
     ) -> Sequence[Outgoing | Write | Refusal | Committed]:
+        """As `begin` does, with nothing recalled."""
+        return await self._handle({}, connection, deliveries)
+
+    async def _handle(
+        self,
+        recalled: Mapping[str, ChargeReply],
+        connection: Connection,
+        deliveries: Sequence[Delivery],
+    ) -> Sequence[Outgoing | Write | Refusal | Committed]:
         """Decide the commands of a chunk and reply to each that is decided; an order that is
         charged with other content than before gets no reply, since its payment may have happened,
         and one that waits for the gateway gets none before it answers."""
+        results: list[Outgoing | Write | Refusal | Committed] = []
+        fresh: list[Delivery] = []
+        for delivery in deliveries:
+            known = _recalled(delivery, recalled)
+            if known is None:
+                fresh.append(delivery)
+            else:
+                results.append(delivery.answer(REPLIES, known))
+        if not fresh:
+            return results
+
         store = Store(connection)
-        commands = [cast("SagaCommand", delivery.message) for delivery in deliveries]
+        commands = [cast("SagaCommand", delivery.message) for delivery in fresh]
         payments = await store.lock_payments(command.order_id for command in commands)
         begun_s = time.monotonic()
         books = await self._load(store, commands, payments)
         crash_points.reach("after_load")
 
-        results: list[Outgoing | Write | Refusal | Committed] = []
         refused: list[str] = []
-        for delivery, command in zip(deliveries, commands, strict=True):
+        repeated: list[tuple[Payment, ChargeReply]] = []
+        for delivery, command in zip(fresh, commands, strict=True):
             reply = decide(books, command, delivery.traceparent)
             if reply is None:
                 continue
-            if isinstance(reply, PaymentRefused) and not delivery.duplicate:
+            if delivery.duplicate and isinstance(reply, PaymentCharged | PaymentRefused):
+                payment = books.payment(command.order_id)
+                assert payment is not None  # it has a verdict
+                repeated.append((payment, reply))
+            elif isinstance(reply, PaymentRefused):
                 refused.append(reply.reason)
             results.append(delivery.decided(REPLIES, reply))
+        results.append(Committed.count(REFUSALS, refused))
+        if repeated:
+            results.append(Committed(partial(self._outcomes.keep, repeated)))
         if (handed := books.handed_over) and self._courier is not None:
             results.append(Committed(partial(self._courier.take, handed, begun_s)))
-        return [*saved(store, books), *results, Committed.count(REFUSALS, refused)]
+        return [*saved(store, books), *results]
 
     async def _load(
         self, store: Store, commands: Sequence[SagaCommand], payments: Sequence[Payment]
@@ -110,6 +154,14 @@ class WalletRequests:
             for delivery, request in zip(deliveries, requests, strict=True)
         ]
         return [*saved(store, books), *results]
+
+
+def _recalled(delivery: Delivery, recalled: Mapping[str, ChargeReply]) -> ChargeReply | None:
+    """What was answered before; None unless the inbox knows this very command."""
+    if not delivery.duplicate or not isinstance(delivery.message, ChargePayment):
+        return None
+    reply = recalled.get(delivery.message.order_id)
+    return reply if reply is not None and reply.command_id == delivery.message_id else None
 
 
 def _by_gateway(commands: Sequence[SagaCommand], payments: Sequence[Payment]) -> Collection[str]:

@@ -29,3 +29,6 @@ OPEN_CALLS = Gauge("payment_gateway_open_calls", "Calls without an outcome", ["s
 OLDEST_OPEN = Gauge(
     "payment_gateway_oldest_open_seconds", "Age of the oldest call that isn't settled"
 )
+OUTCOMES = Counter("payment_outcomes_total", "Outcomes looked up for repeated charges", ["found"])
+OUTCOMES_AWAY = Gauge("payment_outcomes_away", "1 while Redis keeps no outcomes")
+OUTCOMES_DROPPED = Counter("payment_outcomes_dropped_total", "Outcomes that Redis did not keep")

@@ -142,3 +142,18 @@ WHERE event_id IN (
 INSERT INTO ledger_entry (transaction_id, account, amount, currency)
 SELECT * FROM unnest(:transaction_ids::text[], :accounts::text[], :amounts::bigint[],
                      :currencies::text[]);
+
+-- name: count_open_calls
+-- What the gateway still owes an answer to: by state, with the age of the oldest. The index holds
+-- those that will be looked at; a person looks at the others.
+SELECT call.state, count(*) AS calls,
+       extract(epoch FROM now() - min(call.created_at))::float8 AS oldest_s
+FROM gateway_call AS call
+JOIN payment USING (order_id)
+WHERE call.next_at IS NOT NULL AND payment.state <> 'TOMBSTONE'
+GROUP BY call.state
+UNION ALL
+SELECT 'WATCHED', count(*), NULL
+FROM gateway_call AS call
+JOIN payment USING (order_id)
+WHERE call.next_at IS NOT NULL AND payment.state = 'TOMBSTONE';
