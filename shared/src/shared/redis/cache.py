@@ -24,7 +24,8 @@ class Cache:
         if not keys:
             return {}
         values = await answer(self._redis.mget([self._prefix + key for key in keys]))
-        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+        found = zip(keys, values, strict=True)
+        return {key: str(value) for key, value in found if value is not None}
 
     async def write(self, values: Mapping[str, str]) -> None:
         """Keep these values, from now on for the lifetime. Some of them may be kept and some not
