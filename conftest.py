@@ -68,7 +68,7 @@ class StartService(Protocol):
 
 @pytest.fixture(scope="session")
 def infrastructure() -> Iterator[Stack]:
-    """Postgres, Valkey and Kafka: started once, or used as they are where they run already."""
+    """Postgres, Valkey, Kafka and the payment gateway: started once, or used where they run."""
     stack = Stack(STATE, kafka_proxy_port=0)
     started_by_tests = STATE.with_suffix(".started")
     STATE.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,9 @@ class Shell:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("KAFKA_", "DATABASE_", "REDIS_", "ADMIN_", "PID_", "MAKE"))
+            if not name.startswith(
+                ("KAFKA_", "DATABASE_", "REDIS_", "GATEWAY_", "ADMIN_", "CALLBACK_", "PID_", "MAKE")
+            )
         }
         self._environment: Mapping[str, str] = kept | {
             "STATE": str(state),

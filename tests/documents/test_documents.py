@@ -28,6 +28,7 @@ PAGES: Final = sorted(
         "docs/**/*.md",
         "examples/*.md",
         "loadtest/*.md",
+        "deploy/*/README.md",
     )
     for page in ROOT.glob(pattern)
     if "contracts" not in page.parts and "adr" not in page.parts

@@ -69,7 +69,7 @@ async def test_killing_everything_loses_nothing_acknowledged(stack: Stack) -> No
     await put_row(before, 1)
     await put_record(before, b"first")
     pids = [int(value) for name, value in before.items() if name.startswith("PID_")]
-    assert len(pids) == 4
+    assert len(pids) == 5
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     after = stack.up()

@@ -36,6 +36,7 @@ PARTS = {
     "postgres": "#6d597a",
     "kafka": "#d1495b",
     "valkey": "#4a8fa3",
+    "gateway": "#b56576",
     "supervisor": "#222222",
     OWN: "#999999",
     "others": "#cccccc",

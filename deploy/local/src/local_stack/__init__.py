@@ -1,7 +1,7 @@
 """The whole system as processes on one machine, without containers and without root.
 
     up    starts a supervisor, detached, and waits until it reports that all is healthy
-    supervisor   Postgres, Valkey, Kafka  ->  migrations, topics  ->  the services
+    supervisor   Postgres, Valkey, Kafka, gateway  ->  migrations, topics  ->  the services
     down  tells the supervisor to stop, and ends whatever a crash has left
 
 What holds, whatever is killed: one supervisor a state folder (a lock that dies with it); no child

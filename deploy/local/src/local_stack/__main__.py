@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_up_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--infrastructure", action="store_true", help="Postgres, Valkey and Kafka alone"
+        "--infrastructure", action="store_true", help="Postgres, Valkey, Kafka and the gateway"
     )
     command.add_argument(
         "--no-seed", action="store_true", help="without the demo's products, users and campaigns"

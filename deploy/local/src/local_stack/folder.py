@@ -2,14 +2,14 @@
 
 options.json     what the stack was asked to be
 state.json       what it is now, replaced atomically by the supervisor
-secrets.json     generated passwords, kept from start to start, readable by the owner only
+secrets.json     generated passwords and keys, kept from start to start, readable by the owner only
 ports.json       ports of the last start, used again where they are still free
 lock             held by up, down and wipe while they work
 supervisor.lock  held by the supervisor as long as it lives: the one proof that it does
 hold/<part>      while this file is there, a part that died is not started again
 override/<part>.json  further environment of a part, read whenever it starts
 logs/            one log for each part
-postgres/ valkey/ kafka/ services/   data and working folders
+postgres/ valkey/ kafka/ gateway/ services/   data and working folders
 """
 
 import contextlib

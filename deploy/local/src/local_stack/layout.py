@@ -20,6 +20,9 @@ class Service:
     replicas: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
+    """What it has ports for beside the admin port: `CALLBACK` is told as `CALLBACK_HOST` and
+    `CALLBACK_PORT`, and to others as `CALLBACK_URL_<PART>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,12 @@ class Step:
 
 OPERATOR_ROLE = "operator"
 
-SERVICES = tuple(Service(one.name, f"{one.package}.main", one.schema) for one in services.SERVICES)
+_LISTENS = {"payment": ("CALLBACK",)}
+
+SERVICES = tuple(
+    Service(one.name, f"{one.package}.main", one.schema, listens=_LISTENS.get(one.name, ()))
+    for one in services.SERVICES
+)
 
 AUDIT = Service("audit", "orderctl.main", OPERATOR_ROLE, arguments=("audit", "--every", "60s"))
 """Looks at the invariants all the time, for who asks for it (`up --audit`)."""
@@ -43,7 +51,7 @@ STEPS = (
     Step("topics", "orderctl.main", ("topics", "create")),
 )
 
-INFRASTRUCTURE = ("postgres", "valkey", "kafka")
+INFRASTRUCTURE = ("postgres", "valkey", "kafka", "gateway")
 
 PREFIX_VARIABLE = "KAFKA_TOPIC_PREFIX"
 SUPERUSER = "postgres"
@@ -55,7 +63,7 @@ class Options:
     """What one stack is asked to be. It is stored beside the state, for the supervisor to read."""
 
     infrastructure: tuple[str, ...] = INFRASTRUCTURE
-    """Which of Postgres, Valkey and Kafka it has; services are only given what is there."""
+    """Which of Postgres, Valkey, Kafka and gateway it has; services are given what is there."""
     services: tuple[Service, ...] = ()
     steps: tuple[Step, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +103,9 @@ class Options:
         fields = dict(value)
         fields["infrastructure"] = tuple(fields["infrastructure"])
         fields["services"] = tuple(
-            Service(**{**service, "arguments": tuple(service["arguments"])})
+            Service(
+                **{**service, **{name: tuple(service[name]) for name in ("arguments", "listens")}}
+            )
             for service in fields["services"]
         )
         fields["steps"] = tuple(

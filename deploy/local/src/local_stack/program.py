@@ -32,6 +32,11 @@ class Program(Part):
         self._service = service
         self._addresses = addresses
         self._port = 0
+        self._listens: dict[str, int] = {}
+
+    @property
+    def port_names(self) -> tuple[str, ...]:
+        return (self.name, *(self._port_name(what) for what in self._service.listens))
 
     @property
     def folder(self) -> Path:
@@ -39,6 +44,9 @@ class Program(Part):
 
     async def prepare(self) -> None:
         self._port = self.ports.claim(self.name)
+        self._listens = {
+            what: self.ports.claim(self._port_name(what)) for what in self._service.listens
+        }
 
     def command(self) -> Sequence[str]:
         return (sys.executable, "-m", self._service.module, *self._service.arguments)
@@ -57,6 +65,8 @@ class Program(Part):
             "INSTANCE_ID": self.name,
             "ADMIN_HOST": HOST,
             "ADMIN_PORT": str(self._port),
+            **{f"{what}_HOST": HOST for what in self._listens},
+            **{f"{what}_PORT": str(port) for what, port in self._listens.items()},
             "PYTHONUNBUFFERED": "1",
             **self._service.environment,
         }
@@ -67,7 +77,14 @@ class Program(Part):
             raise Unhealthy(f"/readyz answers {status}: {body[:500]}")
 
     def addresses(self) -> Mapping[str, str]:
-        return {f"ADMIN_URL_{variable(self.name)}": f"http://{HOST}:{self._port}"}
+        return {
+            f"{what}_URL_{variable(self.name)}": f"http://{HOST}:{port}"
+            for what, port in {"ADMIN": self._port, **self._listens}.items()
+        }
+
+    def _port_name(self, what: str) -> str:
+        """As it stands in the port book."""
+        return f"{self.name}-{what.lower()}"
 
 
 async def get(port: int, path: str) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from local_stack.errors import PartError, StackError
 from local_stack.folder import StateFolder, read_json
+from local_stack.gateway import Gateway
 from local_stack.kafka import ADDRESS_VARIABLE, ExternalKafka, Kafka
 from local_stack.kafka_jars import missing_tools
 from local_stack.kafka_trial import TrialKafka, is_installed
@@ -173,6 +174,8 @@ def infrastructure(folder: StateFolder, ports: PortBook, options: Options) -> Se
                 parts.append(Postgres(folder, ports))
             case "valkey":
                 parts.append(Valkey(folder, ports))
+            case "gateway":
+                parts.append(Gateway(folder, ports))
             case "kafka" if os.environ.get(ADDRESS_VARIABLE):
                 parts.append(ExternalKafka(folder, ports, options))
             case "kafka" if options.allow_trial_broker and missing_tools() and is_installed():
