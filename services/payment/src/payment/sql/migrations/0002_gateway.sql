@@ -32,7 +32,7 @@ ALTER TABLE payment
         CHECK (num_nulls(user_id, amount, currency, method, points, fingerprint_version,
                          fingerprint)
                IN (0, CASE WHEN state = 'TOMBSTONE' THEN 7 ELSE 0 END)),
-    ADD CONSTRAINT payment_points_check CHECK (points <= amount);
+    ADD CONSTRAINT payment_points_within_check CHECK (points <= amount);
 
 -- What is asked of the gateway: one row for a charge and one for its refund. The row is committed
 -- before the request is sent, under the key that the gateway knows it by; whatever dies meanwhile,
