@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-import httpx
+import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -28,6 +28,7 @@ from payment.calls import (
 from shared.contracts.base import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from payment.calls import Answer, Call
@@ -89,19 +90,25 @@ class _Problem(BaseModel):
     code: str = ""
 
 
+class Reply(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+    retry_after: str
+
+
 class Gateway:
     """A client of the gateway. One request a call, each within a time limit."""
 
     def __init__(self, url: str, api_key: str, *, timeout_s: float, at_once: int) -> None:
-        """`timeout_s` is for all of a request, from connecting to the last byte."""
+        """`timeout_s` is for all of a request, from connecting to the last byte. Connects when it
+        is first used."""
+        self._url = url.rstrip("/")
+        self._api_key = api_key
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Bearer {api_key}"},
-            timeout=None,  # noqa: S113 - the limit is on the whole request, see `_ask`
-            limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once),
-            trust_env=False,
-        )
+        self._at_once = at_once
+        self._open: aiohttp.ClientSession | None = None
 
     async def send(self, call: Call, expires_at: datetime, callback_url: str | None) -> Answer:
         """Ask for the charge or the refund, under its key. The gateway doesn't take it after
@@ -117,22 +124,20 @@ class Gateway:
         if call.traceparent:
             headers["traceparent"] = call.traceparent
         answered = await self._ask("POST", f"/v1/{call.kind}s", json=body, headers=headers)
-        if isinstance(answered, httpx.Response):
-            return _judge_sent(call, answered)
-        return answered
+        return _judge_sent(call, answered) if isinstance(answered, Reply) else answered
 
     async def find(self, call: Call) -> Answer:
         """Ask what came of the call, by its key."""
         found = await self._ask("GET", f"/v1/{call.kind}s", params={"idempotencyKey": call.key})
-        if not isinstance(found, httpx.Response):
+        if not isinstance(found, Reply):
             return Silent(found.why, found.is_failure)
-        if found.status_code != HTTPStatus.OK:
+        if found.status != HTTPStatus.OK:
             return _unclear(found)
         try:
             if call.kind is CallKind.CHARGE:
-                charges = _Charges.model_validate_json(found.content).charges
+                charges = _Charges.model_validate_json(found.body).charges
                 return _one(call, charges)
-            refunds = _Refunds.model_validate_json(found.content).refunds
+            refunds = _Refunds.model_validate_json(found.body).refunds
         except ValidationError as error:
             return Silent(f"unreadable answer: {error.errors()[0]['msg']}"[:200])
         if refunds or call.reference is None:
@@ -141,32 +146,52 @@ class Gateway:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
+        if self._open is not None:
+            await self._open.close()
 
     async def _find_given_back(self, call: Call) -> Answer:
         """A refund whose key isn't known: somebody may have given the money back by hand."""
         found = await self._ask("GET", f"/v1/charges/{call.reference}")
-        if isinstance(found, httpx.Response) and found.status_code == HTTPStatus.OK:
+        if isinstance(found, Reply) and found.status == HTTPStatus.OK:
             try:
-                charge = Charge.model_validate_json(found.content)
+                charge = Charge.model_validate_json(found.body)
             except ValidationError:
                 return Absent()
             if charge.refunded >= call.amount:
                 return Refunded(charge.refunded, charge.currency)
         return Absent()
 
-    async def _ask(
-        self, method: str, path: str, **options: Any
-    ) -> httpx.Response | Silent | NotTaken:
+    async def _ask(self, method: str, path: str, **options: Any) -> Reply | Silent | NotTaken:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._client.request(method, path, **options)
-        except (httpx.ConnectError, httpx.PoolTimeout) as error:
+                return await self._request(method, path, options)
+        except aiohttp.ClientConnectorError as error:
             return NotTaken(f"no connection: {error}"[:200])
         except TimeoutError:
             return Silent(f"no answer in {self._timeout_s:g} s")
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return Silent(f"{type(error).__name__}: {error}"[:200])
+
+    async def _request(self, method: str, path: str, options: Mapping[str, Any]) -> Reply | Silent:
+        async with self._session().request(
+            method, self._url + path, allow_redirects=False, **options
+        ) as response:
+            body = b""
+            async for part in response.content.iter_chunked(MAX_ANSWER_BYTES):
+                body += part
+                if len(body) > MAX_ANSWER_BYTES:
+                    return Silent(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+            return Reply(response.status, body, response.headers.get("Retry-After", ""))
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:
+            self._open = aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {self._api_key}"},
+                timeout=aiohttp.ClientTimeout(total=None),  # the limit is on the whole, see `_ask`
+                connector=aiohttp.TCPConnector(limit=self._at_once),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._open
 
 
 def _one(call: Call, found: list[Charge] | list[Refund]) -> Answer:
@@ -179,12 +204,12 @@ def _one(call: Call, found: list[Charge] | list[Refund]) -> Answer:
     return found[0].meaning()
 
 
-def _judge_sent(call: Call, response: httpx.Response) -> Answer:
+def _judge_sent(call: Call, response: Reply) -> Answer:
     resource: type[Charge | Refund] = Charge if call.kind is CallKind.CHARGE else Refund
-    status = response.status_code
+    status = response.status
     if status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
         try:
-            found = resource.model_validate_json(response.content)
+            found = resource.model_validate_json(response.body)
         except ValidationError as error:
             return Silent(f"unreadable answer: {error.errors()[0]['msg']}"[:200])
         if found.idempotency_key != call.key:
@@ -206,8 +231,8 @@ def _judge_sent(call: Call, response: httpx.Response) -> Answer:
     return _unclear(response)
 
 
-def _unclear(response: httpx.Response) -> Silent | NotTaken:
-    status = response.status_code
+def _unclear(response: Reply) -> Silent | NotTaken:
+    status = response.status
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return NotTaken("too many requests", _retry_after_s(response), is_failure=False)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -215,16 +240,16 @@ def _unclear(response: httpx.Response) -> Silent | NotTaken:
     return Silent(f"{status} {_code(response)}".strip())
 
 
-def _retry_after_s(response: httpx.Response) -> float:
+def _retry_after_s(response: Reply) -> float:
     try:
-        wanted_s = float(response.headers.get("Retry-After", "1"))
+        wanted_s = float(response.retry_after or "1")
     except ValueError:
         return 1.0
-    return min(max(wanted_s, 0.0), MAX_RETRY_AFTER_S)
+    return min(wanted_s, MAX_RETRY_AFTER_S) if wanted_s >= 0 else 1.0
 
 
-def _code(response: httpx.Response) -> str:
+def _code(response: Reply) -> str:
     try:
-        return _Problem.model_validate_json(response.content).code[:64]
+        return _Problem.model_validate_json(response.body).code[:64]
     except ValidationError:
         return ""
