@@ -17,6 +17,7 @@ from payment.breaker import Breaker, RetryBudget
 from payment.calls import Finding, Lease, NotTaken, Silent, must_ask
 from payment.metrics import BREAKER, CALL_SECONDS, CALLS
 from payment.store import Store
+from shared import crash_points
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 from shared.telemetry.logs import get_logger
@@ -124,6 +125,7 @@ class Courier:
     async def _run(self, errand: Errand) -> None:
         call = errand.call
         asks = must_ask(call, is_wanted=errand.is_wanted)
+        crash_points.reach("before_request")
         now_s = time.monotonic()
         # Looked at right before the request: a process that was frozen sends nothing.
         if now_s + self._settings.timeout_s > errand.until_s:
@@ -141,6 +143,7 @@ class Courier:
                 answer = await self._gateway.send(call, errand.until, self._settings.callback_url)
         finally:
             self._leave(call, answer, asks=asks, begun_s=now_s)
+        crash_points.reach("after_request")
         self._inflow.put(Finding(call.key, answer, call.attempt, None if asks else errand.until))
 
     def _leave(self, call: Call, answer: Answer, *, asks: bool, begun_s: float) -> None:
