@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -99,6 +100,8 @@ class Callbacks:
                 body = await _read(request)
         except TimeoutError:
             return _refused(HTTPStatus.REQUEST_TIMEOUT, "slow", "the body did not come in time")
+        except ClientDisconnect:
+            return _refused(HTTPStatus.BAD_REQUEST, "cut_off", "the body did not come whole")
         if body is None:
             return _refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"over {MAX_BODY_BYTES} bytes"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
 from zlib import crc32
 
 if TYPE_CHECKING:
+    from payment.records import Charge
     from shared.contracts.payment import ChargePayment, RefundPayment
 
 
@@ -61,6 +62,8 @@ class Call:
     traceparent: str
     reference: str | None = None
     """The gateway's id of the charge."""
+    callback_url: str | None = None
+    """Where the gateway calls back. The request under a key is the same, whoever sends it."""
     quarantine: str | None = None
     owner: str | None = None
     """Whose lease it is under, until `next_at`."""
@@ -143,6 +146,8 @@ class Lease(NamedTuple):
     until: datetime
     free: int
     """So many calls at most."""
+    callback_url: str | None = None
+    """Goes with calls that are intended now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,22 +183,22 @@ def key_of(kind: CallKind, order_id: str) -> str:
 def intend(
     command: ChargePayment | RefundPayment,
     kind: CallKind,
-    user_id: str,
-    amount: int,
-    currency: str,
+    charge: Charge,
+    lease: Lease | None,
     traceparent: str,
 ) -> Call:
-    """A call that is to be made for `command`, before anybody has it."""
+    """A call about the gateway's part of `charge`, made for `command`, before anybody has it."""
     return Call(
         key_of(kind, command.order_id),
         command.order_id,
         kind,
         CallState.INTENDED,
-        user_id,
-        amount,
-        currency,
+        charge.user_id,
+        charge.by_gateway,
+        charge.currency,
         command.command_id,
         traceparent,
+        callback_url=lease.callback_url if lease else None,
     )
 
 

@@ -79,7 +79,7 @@ class Courier:
         is_calm = self.breaker.room(now_s) is None and now_s >= self._quiet_until_s
         free = self._settings.calls_at_once - len(self._errands) if is_calm else 0
         until = now + timedelta(seconds=self._settings.lease_s)
-        return Lease(self._owner, now, until, max(free, 0))
+        return Lease(self._owner, now, until, max(free, 0), self._settings.callback_url)
 
     def take(self, calls: Sequence[Call], begun_s: float) -> None:
         """Make these calls, which a transaction that began at `begun_s` has handed over."""
@@ -140,7 +140,7 @@ class Courier:
             if asks:
                 answer = await self._gateway.find(call)
             else:
-                answer = await self._gateway.send(call, errand.until, self._settings.callback_url)
+                answer = await self._gateway.send(call, errand.until)
         finally:
             self._leave(call, answer, asks=asks, begun_s=now_s)
         crash_points.reach("after_request")

@@ -72,12 +72,7 @@ def _first_charge(books: Books, command: ChargePayment, traceparent: str) -> Pay
     if not charge.by_gateway:
         return books.take(payment, charge)
     books.hold(payment, charge)
-    books.hand_over(
-        intend(
-            command, CallKind.CHARGE, charge.user_id, charge.by_gateway, charge.currency,
-            traceparent,
-        )
-    )  # fmt: skip
+    books.hand_over(intend(command, CallKind.CHARGE, charge, books.lease, traceparent))
     return payment
 
 
@@ -110,9 +105,7 @@ def _undo(
     if not charge.by_gateway:
         return books.give_back(payment, charge)
     asked = books.call_of(CallKind.CHARGE, payment)
-    refund = intend(
-        command, CallKind.REFUND, charge.user_id, charge.by_gateway, charge.currency, traceparent
-    )
+    refund = intend(command, CallKind.REFUND, charge, books.lease, traceparent)
     if payment.state is PaymentState.CAPTURED:
         books.hand_over(replace(refund, reference=asked.reference))
         return replace(payment, state=PaymentState.REFUNDING)

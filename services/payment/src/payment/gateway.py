@@ -110,7 +110,7 @@ class Gateway:
         self._at_once = at_once
         self._open: aiohttp.ClientSession | None = None
 
-    async def send(self, call: Call, expires_at: datetime, callback_url: str | None) -> Answer:
+    async def send(self, call: Call, expires_at: datetime) -> Answer:
         """Ask for the charge or the refund, under its key. The gateway doesn't take it after
         `expires_at`."""
         body: dict[str, Any] = {"amount": call.amount, "currency": call.currency}
@@ -118,8 +118,8 @@ class Gateway:
             body |= {"reference": call.order_id, "customer": call.user_id}
         else:
             body["charge"] = call.reference
-        if callback_url is not None:
-            body["callbackUrl"] = callback_url
+        if call.callback_url is not None:
+            body["callbackUrl"] = call.callback_url
         headers = {"Idempotency-Key": call.key, "Request-Expires": format_time(expires_at)}
         if call.traceparent:
             headers["traceparent"] = call.traceparent

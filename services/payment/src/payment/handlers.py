@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from payment.books import Books
+from payment.calls import Lease
 from payment.domain import decide
 from payment.metrics import REFUSALS
 from payment.records import PaymentState
@@ -26,7 +27,7 @@ from shared.pipeline import Committed, Delivery, Outgoing, Refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-    from payment.calls import Call, Lease
+    from payment.calls import Call
     from payment.courier import Courier
     from payment.domain import SagaCommand
     from payment.outcomes import Outcomes
@@ -120,8 +121,9 @@ class SagaCommands:
     ) -> Books:
         lease: Lease | None = None
         calls: Sequence[Call] = ()
-        if self._courier is not None and (asked := _by_gateway(commands, payments)):
-            lease = self._courier.lease(await store.read_clock())
+        if asked := _by_gateway(commands, payments):
+            now = await store.read_clock()
+            lease = self._courier.lease(now) if self._courier else Lease("", now, now, 0)
             calls = await store.lock_calls(asked)
         user_ids = _touched(commands, payments)
         return Books(

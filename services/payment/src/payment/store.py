@@ -114,6 +114,7 @@ class Store:
             command_ids=[row.command_id for row in calls],
             traceparents=[row.traceparent for row in calls],
             references=[row.reference for row in calls],
+            callback_urls=[row.callback_url for row in calls],
             owners=[row.owner for row in calls],
             attempts=[row.attempt for row in calls],
             sends=[row.sends for row in calls],

@@ -57,7 +57,7 @@ SELECT clock_timestamp();
 -- name: lock_calls
 -- The calls of these orders, locked in key order: after their payments, before wallets.
 SELECT key, order_id, kind, state, user_id, amount, currency, command_id, traceparent, reference,
-       quarantine, owner, attempt, sends, first_sent_at, expires_at, next_at
+       callback_url, quarantine, owner, attempt, sends, first_sent_at, expires_at, next_at
 FROM gateway_call
 WHERE order_id = ANY (:order_ids::text[])
 ORDER BY key
@@ -66,12 +66,12 @@ FOR UPDATE;
 -- name: insert_calls!
 -- Calls that are to be made. A conflict is another instance's: the caller starts over.
 INSERT INTO gateway_call (key, order_id, kind, state, user_id, amount, currency, command_id,
-                          traceparent, reference, owner, attempt, sends, next_at)
+                          traceparent, reference, callback_url, owner, attempt, sends, next_at)
 SELECT *
 FROM unnest(:keys::text[], :order_ids::text[], :kinds::text[], :states::text[], :user_ids::text[],
             :amounts::bigint[], :currencies::text[], :command_ids::text[], :traceparents::text[],
-            :references::text[], :owners::text[], :attempts::int[], :sends::int[],
-            :next_ats::timestamptz[])
+            :references::text[], :callback_urls::text[], :owners::text[], :attempts::int[],
+            :sends::int[], :next_ats::timestamptz[])
 ON CONFLICT DO NOTHING;
 
 -- name: update_calls!
@@ -117,7 +117,8 @@ SET owner = :owner, attempt = attempt + 1,
 FROM due, payment
 WHERE call.key = due.key AND payment.order_id = call.order_id
 RETURNING call.key, call.order_id, call.kind, call.state, call.user_id, call.amount, call.currency,
-          call.command_id, call.traceparent, call.reference, call.quarantine, call.owner,
+          call.command_id, call.traceparent, call.reference, call.callback_url,
+          call.quarantine, call.owner,
           call.attempt, call.sends, call.first_sent_at, call.expires_at, call.next_at,
           call.kind = 'refund' OR payment.state = 'PENDING' AS is_wanted;
 

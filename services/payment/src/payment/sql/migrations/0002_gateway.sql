@@ -53,6 +53,9 @@ CREATE TABLE gateway_call (
     currency      text        NOT NULL,
     -- the gateway's id of the charge
     reference     text,
+    -- Where the gateway calls back: a part of the request, and under one key the request is the same
+    -- whoever sends it.
+    callback_url  text,
     -- why a person has to look
     quarantine    text,
     -- The lease: who may send, and how often it was taken. What a worker found out counts only
