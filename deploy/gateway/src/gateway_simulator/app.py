@@ -50,15 +50,18 @@ class Provider:
         *,
         api_key: str,
         clock_ms: Callable[[], int],
-        alarms: tuple[Alarm, ...],
+        dues: Alarm,
+        events: Alarm,
     ) -> None:
-        """`alarms` are rung whenever the book has changed."""
+        """`clock_ms` tells milliseconds since the epoch. `dues` is rung where something is to be
+        done later, `events` where something is to be told of."""
         self._store = store
         self._book = book
         self._faults = faults
         self._authorization = f"Bearer {api_key}".encode()
         self._clock_ms = clock_ms
-        self._alarms = alarms
+        self._dues = dues
+        self._events = events
         self._in_flight: set[str] = set()
 
     async def charge(self, request: Request) -> Response:
@@ -121,8 +124,10 @@ class Provider:
                 return None
 
             taken = await self._store.do(take)
-            for alarm in self._alarms:
-                alarm.ring()
+            if taken is None or what.status == "processing":
+                self._dues.ring()
+            elif body.callback_url is not None:
+                self._events.ring()
             if taken is None:
                 return await _leave_open(request, rule)
         await self._spoil(request, rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ class _Body(BaseModel):
 
     amount: StrictInt = Field(gt=0, le=AMOUNT_AT_MOST)
     currency: str = Field(pattern=r"^[A-Z]{3}$")
-    callback_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+", max_length=2_000)
+    callback_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]\S*$", max_length=2_000)
 
 
 class ChargeBody(_Body):
@@ -144,4 +145,9 @@ def number_of(tag: str, id_: str) -> int | None:
 def moment(milliseconds: int) -> str:
     """RFC 3339, UTC, to the millisecond."""
     seconds, rest = divmod(milliseconds, 1_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@functools.lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

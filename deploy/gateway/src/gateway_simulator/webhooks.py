@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import time
 from typing import TYPE_CHECKING, Final
 
-import httpx
 import structlog
+
+from gateway_simulator.sender import Sender
 
 if TYPE_CHECKING:
     from gateway_simulator.outbox import Delivery, Outbox
@@ -33,37 +35,39 @@ class Webhooks:
         self._outbox = outbox
         self._alarm = alarm
         self._secret = secret.encode()
+        self._sender = Sender()
         self._under_way = 0
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
-        limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-        async with (
-            httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=False) as client,
-            asyncio.TaskGroup() as sending,
-        ):
-            while True:
-                room = AT_ONCE - self._under_way
-                next_ms = None
-                if room:
-                    # leased within a transaction, so that what is sent is stored
-                    for delivery in await self._store.do(lambda: self._outbox.lease(room)):  # noqa: B023
+        with contextlib.closing(self._sender):
+            async with asyncio.TaskGroup() as sending:
+                while True:
+                    # what is leased is stored by then, and so is told of nothing that isn't
+                    leased, next_ms = await self._store.do(self._lease)
+                    for delivery in leased:
                         self._under_way += 1
-                        sending.create_task(self._send(client, delivery))
-                if self._under_way < AT_ONCE:
-                    next_ms = await self._store.do(self._outbox.next_due_ms)
-                await self._alarm.wait(next_ms)
+                        sending.create_task(self._send(delivery))
+                    await self._alarm.wait(next_ms)
 
-    async def _send(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
+    def _lease(self) -> tuple[list[Delivery], int | None]:
+        """Events to be sent now, and when to look again unless the alarm rings before."""
+        room = AT_ONCE - self._under_way
+        if not room:
+            return [], None
+        leased = self._outbox.lease(room)
+        return leased, None if len(leased) == room else self._outbox.next_due_ms()
+
+    async def _send(self, delivery: Delivery) -> None:
         try:
-            was_taken = await self._post(client, delivery)
+            was_taken = await self._post(delivery)
             done = self._outbox.taken if was_taken else self._outbox.failed
             await self._store.do(lambda: done(delivery.number))
         finally:
             self._under_way -= 1
             self._alarm.ring()
 
-    async def _post(self, client: httpx.AsyncClient, delivery: Delivery) -> bool:
+    async def _post(self, delivery: Delivery) -> bool:
         headers = {
             "Content-Type": "application/json",
             SIGNATURE_HEADER: signature(
@@ -72,11 +76,10 @@ class Webhooks:
         }
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                answer = await client.post(delivery.url, content=delivery.body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-            _log.debug("a webhook was not taken", url=delivery.url, error=str(error))
+                return await self._sender.post(delivery.url, headers, delivery.body)
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+            _log.debug("a webhook was not taken", url=delivery.url, error=repr(error))
             return False
-        return answer.is_success
 
 
 def signature(secret: bytes, second: int, body: bytes, *, forged: bool = False) -> str:
