@@ -242,8 +242,3 @@ class Owed:
 def public_status(saga: Saga) -> OrderStatus:
     """What the world is told: `CONFIRMED` from the pivot on, `COMPENSATING` until all is undone."""
     return _STATUS[saga.state]
-
-
-def waits_for_reply(saga: Saga) -> bool:
-    """Whether the saga counts against the number that may wait for a reply at once."""
-    return saga.stuck is None and (saga.state in SENDING or not UNDO_OWED.isdisjoint(saga.steps))

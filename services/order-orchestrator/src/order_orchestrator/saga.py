@@ -53,10 +53,7 @@ from shared.contracts.stock import (
 )
 
 DEFINITION_VERSION: Final = 1
-"""Raised when the steps or their meaning change. Sagas of older versions finish on newer code.
-
-Times are no part of it: a saga of any version is judged by the limits of whoever fires its timer.
-"""
+"""Raised when steps or their meaning change, not with times. Older sagas finish on newer code."""
 
 Reply = (
     StockReserved

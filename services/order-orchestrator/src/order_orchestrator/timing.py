@@ -5,13 +5,14 @@ from zlib import crc32
 
 from order_orchestrator.domain import (
     FORWARD,
+    SENDING,
     UNDO_OWED,
     Limits,
     Saga,
     SagaState,
     StepStatus,
 )
-from order_orchestrator.saga import CHARGE
+from order_orchestrator.saga import CHARGE, STEPS, in_doubt
 from shared.contracts.order_parts import PaymentMethod
 
 _SPREAD = 0.5
@@ -72,3 +73,19 @@ def wake_at(saga: Saga, limits: Limits) -> datetime | None:
     if saga.state is SagaState.COMPLETING or not UNDO_OWED.isdisjoint(saga.steps):
         return resend_at(saga, limits)
     return None
+
+
+def waits_for_reply(saga: Saga) -> bool:
+    """Whether the saga takes one of the places of those that may wait for a reply at once."""
+    if saga.stuck is not None:
+        return False
+    owed_one = saga.state in SENDING or not UNDO_OWED.isdisjoint(saga.steps)
+    return owed_one and not hangs_at_gateway(saga)
+
+
+def hangs_at_gateway(saga: Saga) -> bool:
+    """Whether nothing but the charge, or its refund, is unanswered, and was sent again. Such a saga
+    takes no place: a gateway that hangs holds up those who pay by it, and nobody else."""
+    if saga.payment.method is not PaymentMethod.GATEWAY or saga.sends < 2:
+        return False
+    return in_doubt(saga).steps == (STEPS[CHARGE].name,)

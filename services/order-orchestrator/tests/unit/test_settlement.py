@@ -17,7 +17,7 @@ from order_orchestrator.events import (
     TimerFired,
 )
 from order_orchestrator.saga import owed
-from order_orchestrator.timing import resend_at, spread, wake_at
+from order_orchestrator.timing import resend_at, spread, waits_for_reply, wake_at
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import OutcomeReason, PaymentChoice, PaymentMethod
 
@@ -198,6 +198,34 @@ def test_f20_a_refund_is_awaited_for_minutes_before_anybody_is_asked(lead):
     assert owed(order.saga).money == 2_700
     order.wait(86_400).undo_all()
     assert order.saga.state is SagaState.REJECTED
+
+
+class TestPlaces:
+    """A gateway that hangs holds up those who pay by it, and nobody else."""
+
+    def test_an_order_that_hangs_at_the_gateway_takes_no_place(self, lead):
+        order = lead(method=GATEWAY).run_to("charge")
+        assert waits_for_reply(order.saga)
+        order.fire_until_sent(2)
+        assert order.saga.state is SagaState.CHARGING
+        assert not waits_for_reply(order.saga)
+        order.feed(order.done("charge"))
+        assert waits_for_reply(order.saga)  # for its units
+
+    def test_a_wallet_that_is_slow_takes_its_place(self, lead):
+        assert waits_for_reply(lead().run_to("charge").fire_until_sent(3).saga)
+
+    def test_another_step_of_such_an_order_takes_its_place(self, lead):
+        assert waits_for_reply(lead(method=GATEWAY).run_to("hold").fire_until_sent(3).saga)
+
+    def test_a_refund_at_the_gateway_takes_none_once_all_else_is_undone(self, lead):
+        order = lead(method=GATEWAY).leave_in_doubt("charge")
+        order.fire_until_sent(2)
+        assert waits_for_reply(order.saga)
+        order.feed(order.undone("hold"))
+        assert waits_for_reply(order.saga)
+        order.feed(order.undone("reserve"))
+        assert not waits_for_reply(order.saga)
 
 
 class TestDeploys:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from order_orchestrator.domain import ENDED, SagaState, StepStatus, waits_for_reply
+from order_orchestrator.domain import ENDED, SagaState, StepStatus
 from order_orchestrator.events import (
     Retry,
     Settle,
@@ -19,7 +19,7 @@ from order_orchestrator.events import (
 )
 from order_orchestrator.requests import settleable
 from order_orchestrator.saga import CHARGE, STEPS, owed
-from order_orchestrator.timing import wake_at
+from order_orchestrator.timing import hangs_at_gateway, waits_for_reply, wake_at
 from shared.contracts.base import message_id
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import PaymentMethod
@@ -112,7 +112,7 @@ class World:
 
     def check(self):
         saga = self.order.saga
-        if waits_for_reply(saga):
+        if saga.stuck is None and (waits_for_reply(saga) or hangs_at_gateway(saga)):
             assert saga.timer_at is not None
             assert saga.timer_at <= max(wake_at(saga, self.order.limits), self.order.now) + (
                 self.order.limits.resend_after * 1.5
