@@ -25,7 +25,9 @@ class _Body(BaseModel):
 
     amount: StrictInt = Field(gt=0, le=AMOUNT_AT_MOST)
     currency: str = Field(pattern=r"^[A-Z]{3}$")
-    callback_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]\S*$", max_length=2_000)
+    callback_url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/]\S*$", max_length=2_000
+    )
 
 
 class ChargeBody(_Body):
