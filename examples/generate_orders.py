@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from local_stack.seed import (
     CAMPAIGNS,
+    POINTS,
     PRODUCTS,
     RUSH_PRODUCTS,
     RUSH_UNITS,
@@ -63,6 +64,14 @@ KINDS = {
     "paid-agreed-price": kind("says the total that it expects, rightly", {PAID: 40}),
     "paid-later": kind("PayOrder once it awaits its payment", {PAID: 60},
                        second_line_after="OrderAwaitingPayment"),
+    "gateway": kind("paid at the gateway", {PAID: 80}),
+    "gateway-later": kind("PayOrder chooses the gateway", {PAID: 20},
+                          second_line_after="OrderAwaitingPayment"),
+    "points-and-wallet": kind("some points, the rest from the wallet", {PAID: 60}),
+    "points-and-gateway": kind("some points, the rest at the gateway", {PAID: 40}),
+    "points-cover-all": kind("points for the whole total", {PAID: 20}),
+    "too-many-points": kind("more points than the user has",
+                            {"REJECTED insufficient_balance": 20}),
     "coupon-percent": kind("10 percent off, at most 1,000; says the total", {PAID: 120}),
     "coupon-fixed": kind("1,000 off; says the total", {PAID: 80}),
     "coupon-covers-all": kind("a coupon worth more than the order", {PAID: 20}),
@@ -152,7 +161,7 @@ def discount(coupon: str, total: int) -> int:
 def story(name: str, number: int) -> Story:
     """The lines of the `number`th order of a kind."""
     order_id = f"{name}-{number:04d}"
-    user = CHANCE.randint(1_001, USERS)  # the first thousand have coupons
+    user = CHANCE.randint(1_001, USERS)  # the first thousand have coupons, some of them points
     items, total = basket(CHANCE.randint(1, 3))
     simple = place(order_id, user, items)
     match name:
@@ -169,6 +178,21 @@ def story(name: str, number: int) -> Story:
         case "paid-later":
             pay = line(type="PayOrder", orderId=order_id, userId=f"user_{user}")
             return [place(order_id, user, items, pay="later"), pay]
+        case "gateway":
+            return [place(order_id, user, items, payment={"method": "gateway"})]
+        case "gateway-later":
+            chosen = {"method": "gateway"}
+            pay = line(type="PayOrder", orderId=order_id, userId=f"user_{user}", payment=chosen)
+            return [place(order_id, user, items, pay="later"), pay]
+        case "points-and-wallet" | "points-and-gateway":
+            # fewer than the cheapest order costs, so that there is a rest
+            paid = {"method": name.rpartition("-")[2], "points": CHANCE.randint(1, 1_000)}
+            return [place(order_id, number, items, payment=paid)]
+        case "points-cover-all":
+            return [place(order_id, number + 60, items, payment={"points": total})]
+        case "too-many-points":
+            dear = {product_id(PRODUCTS): POINTS // price_of(PRODUCTS) + 1}
+            return [place(order_id, number + 80, dear, payment={"points": POINTS + 1})]
         case "coupon-percent" | "coupon-fixed" | "coupon-covers-all":
             coupon = {"percent": "WELCOME10", "fixed": "MINUS1000", "all": "GIFT"}
             name_of_coupon = coupon[name.rpartition("-")[2]]

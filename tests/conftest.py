@@ -22,7 +22,9 @@ from orderctl.auditing import audit_everything
 from orderctl.draining import wait_until_at_rest
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
+from shared.testing.gateway import Gateway
 from shared.testing.kafka import Topics
+from shared.testing.ports import ReservedPort
 from shared.testing.processes import Instance
 from shared.testing.signals import eventually
 from shared.testing.valkey import claimed_database
@@ -55,10 +57,13 @@ ANSWERED_ON: Final = {
 class Shop:
     """All services on topics and a database of their own."""
 
-    def __init__(self, topics: Topics, database: Database, redis_url: str) -> None:
+    def __init__(
+        self, topics: Topics, database: Database, redis_url: str, gateway: Gateway
+    ) -> None:
         self.topics = topics
         self.database = database
         self.redis_url = redis_url
+        self.gateway = gateway
         self.instances: dict[str, Instance] = {}
         """By instance id, as `stock-0`."""
 
@@ -174,6 +179,9 @@ class Shop:
 
     async def heal(self) -> None:
         """Thaws what stands still and starts what is down."""
+        if not self.gateway.process.is_running:
+            await self.gateway.start()
+        await self.gateway.heal()
         for instance in self.instances.values():
             if instance.is_running:
                 instance.thaw()
@@ -211,7 +219,8 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
             template.clone() as database,
             claimed_database(environment.redis_url) as valkey,
         ):
-            shop = Shop(topics, database, valkey.url)
+            gateway = Gateway(folder)
+            shop = Shop(topics, database, valkey.url, gateway)
             shared = {
                 "KAFKA_BOOTSTRAP_SERVERS": connection.bootstrap_servers,
                 "KAFKA_TOPIC_PREFIX": topics.prefix,
@@ -219,12 +228,18 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
                 "LOG_LEVEL": "WARNING",
             }
             shared |= {name: value for name, value in os.environ.items() if _is_security(name)}
+            ports: list[ReservedPort] = []
             for service in SERVICES:
                 for number in range(replicas.get(service.name, 1)):
                     name = f"{service.name}-{number}"
-                    own = shared | {"DATABASE_URL": database.dsn(service.role)} | settings
+                    own = shared | {"DATABASE_URL": database.dsn(service.role)}
+                    if service.name == "payment":
+                        ports.append(port := ReservedPort())
+                        own |= {**gateway.settings, "CALLBACK_PORT": str(port.port)}
+                    own |= settings
                     shop.instances[name] = Instance(service.module, name, own, folder=folder)
             try:
+                await gateway.start()
                 await topics.create()
                 for instance in shop.instances.values():
                     instance.spawn()
@@ -232,7 +247,10 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
                     await instance.wait_ready(within_s=WITHIN_S)
                 yield shop
             finally:
-                await asyncio.gather(*[each.discard() for each in shop.instances.values()])
+                processes = [*shop.instances.values(), gateway.process]
+                await asyncio.gather(*[each.discard() for each in processes])
+                for port in ports:
+                    port.release()
                 await topics.close()
                 await topics.delete()
 

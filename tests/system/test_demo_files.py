@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from local_stack.demo.expectations import ExpectationsError, differences, kind_of, load, story_of
 from local_stack.demo.placing import Placing
+from local_stack.seed import POINTS, POINTS_USERS
 from orderctl.order_files import read_lines
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
@@ -65,6 +67,24 @@ def test_the_unreadable_lines_are_the_expected_dead_letters() -> None:
     expected = load(EXPECTATIONS).dead_letters
     assert found == {reason: expected[reason] for reason in found}
     assert found.keys() == {"not_json", "invalid", "unknown_type"}
+
+
+def test_nobody_is_expected_to_pay_with_points_that_they_do_not_have() -> None:
+    expectations = load(EXPECTATIONS)
+    spent: Counter[str] = Counter()
+    for line in read_lines(ORDERS):
+        if b'"points"' not in line.value:
+            continue
+        order = json.loads(line.value)
+        points = order["payment"]["points"]
+        outcomes = expectations.kinds[kind_of(order["orderId"])].outcomes
+        if "CONFIRMED" in outcomes:
+            spent[order["userId"]] += points
+        else:
+            assert points > POINTS
+            assert outcomes.keys() == {"REJECTED insufficient_balance"}
+    assert spent.keys() <= {f"user_{number}" for number in range(1, POINTS_USERS + 1)}
+    assert 0 < max(spent.values()) <= POINTS
 
 
 def test_kinds_and_stories_stand_in_the_ids() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from orderctl.admin_api import Document
+
+_PAYMENTS: Final = frozenset({"ChargePayment", "RefundPayment"})
 
 
 def waits_for(order: Document) -> str:
@@ -32,9 +34,21 @@ def what_to_do(order: Document) -> list[str]:
             return ["Nothing: it starts by itself once fewer others wait (SAGAS_WAITING)."]
         case "AWAITING_PAYMENT":
             return ["Nothing: it waits for its PayOrder, and is rejected where none comes in time."]
+        case _ if _asks_gateway(order):
+            return [
+                "Nothing yet: payment answers once it knows what became of the charge at the",
+                "gateway, and is asked again by itself until then.",
+            ]
         case _ if order.get("waitsFor"):
             return ["Nothing yet: what is unanswered is sent again by itself."]
     return []
+
+
+def _asks_gateway(order: Document) -> bool:
+    """Whether an answer is due from payment that may hang on the gateway's."""
+    payment = (order.get("ordered") or {}).get("payment") or {}
+    types = {one["type"] for one in order.get("waitsFor") or ()}
+    return payment.get("method") == "gateway" and not types.isdisjoint(_PAYMENTS)
 
 
 def _looked_into(order: Document) -> list[str]:

@@ -20,7 +20,7 @@ import asyncpg
 from orderctl import metrics
 from orderctl.answering import SilentError, while_it_answers
 from orderctl.auditing import sources
-from shared.admin import AdminServer, admin_app
+from shared.admin import HttpServer, admin_app
 from shared.audit import RUNBOOK, Moment, Orders, Report, check_pass
 from shared.audit.invariants import load
 from shared.database import Queries
@@ -79,7 +79,7 @@ class Auditor:
         stopping = asyncio.create_task(stop.wait())
         watched: list[asyncio.Task[Any]] = [passes, stopping]
         if port is not None:
-            server = AdminServer(admin_app({"audit": self.problem}), host, port)
+            server = HttpServer(admin_app({"audit": self.problem}), host, port)
             watched.append(asyncio.create_task(server.serve_until(stop)))
         try:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)

@@ -84,6 +84,7 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 
 
 RELEASE = {"commandId": "o-1:reserve:undo", "type": "ReleaseStock", "topic": "stock.commands.v1"}
+REFUND = {"commandId": "o-1:charge:undo", "type": "RefundPayment", "topic": "payment.commands.v1"}
 
 
 def stuck(why: str, **fields: Any) -> str:
@@ -112,4 +113,9 @@ def test_an_order_that_is_not_stuck_needs_nothing() -> None:
     assert "PayOrder" in what_to_do({"state": "AWAITING_PAYMENT"})[0]
     assert "by itself" in what_to_do({"state": "PENDING"})[0]
     assert "by itself" in what_to_do({"state": "RESERVING", "waitsFor": [RELEASE]})[0]
+    asked = {"ordered": {"payment": {"method": "gateway"}}, "waitsFor": [RELEASE, REFUND]}
+    assert "what became of the charge" in what_to_do({"state": "COMPENSATING"} | asked)[0]
+    for other in ({"waitsFor": [RELEASE]}, {"ordered": {"payment": {"method": "wallet"}}}):
+        told = what_to_do({"state": "COMPENSATING"} | asked | other)
+        assert told == ["Nothing yet: what is unanswered is sent again by itself."]
     assert "newer code" in what_to_do({"state": "RESERVING", "unreadable": "steps"})[0]

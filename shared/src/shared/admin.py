@@ -76,11 +76,12 @@ def admin_app(checks: Mapping[str, Check], routes: Sequence[BaseRoute] = ()) -> 
     )
 
 
-class AdminServer(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn inside the service's own event loop; signals stay with the service."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
-        """Serve `app` on `host`:`port`."""
+    def __init__(self, app: Starlette, host: str, port: int, *, name: str = "admin") -> None:
+        """Serve `app` on `host`:`port`; `name` is the port's, for who finds it taken."""
+        self._name = name
         super().__init__(
             uvicorn.Config(
                 app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
@@ -105,7 +106,7 @@ class AdminServer(uvicorn.Server):
             await self.serve()
         except SystemExit as refused:  # uvicorn ends the process when it can't bind
             raise OSError(
-                f"the admin port {self.config.host}:{self.config.port} can't be opened"
+                f"the {self._name} port {self.config.host}:{self.config.port} can't be opened"
             ) from refused
         finally:
             watcher.cancel()

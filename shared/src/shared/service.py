@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
 from shared import backoff
-from shared.admin import AdminServer, admin_app
+from shared.admin import HttpServer, admin_app
 from shared.background import Loop, repeat
 from shared.contracts.topics import TOPICS
 from shared.database.pool import connect_pool
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from aiokafka import AIOKafkaConsumer
+    from starlette.applications import Starlette
     from starlette.routing import BaseRoute
 
     from shared.admin import Check
@@ -123,6 +124,7 @@ class Service:
         ]
         self._checks: dict[str, Check] = {"postgres": self._postgres, "kafka": self._kafka}
         self._admin_routes: list[BaseRoute] = []
+        self._servers: list[HttpServer] = []
         self._closing: list[Closing] = [self._publisher]
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -146,6 +148,10 @@ class Service:
         """Serve `routes` on the admin port as well."""
         self._admin_routes.extend(routes)
 
+    def add_server(self, name: str, app: Starlette, host: str, port: int) -> None:
+        """Serve `app` on a port of its own, beside the admin port."""
+        self._servers.append(HttpServer(app, host, port, name=name))
+
     def closing(self, part: _Closing) -> _Closing:
         """Close `part` when the service stops."""
         self._closing.append(part)
@@ -156,11 +162,15 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        admin_stopped = asyncio.Event()
+        serving_stopped = asyncio.Event()
         app = admin_app(self._checks, self._admin_routes)
-        admin = AdminServer(app, self.settings.admin_host, self.settings.admin_port)
-        admin_task = asyncio.create_task(admin.serve_until(admin_stopped))
-        admin_task.add_done_callback(self._on_task_done)
+        admin = HttpServer(app, self.settings.admin_host, self.settings.admin_port)
+        serving = [
+            asyncio.create_task(server.serve_until(serving_stopped))
+            for server in (admin, *self._servers)
+        ]
+        for task in serving:
+            task.add_done_callback(self._on_task_done)
         broker = self._broker()
         try:
             if await self._unless_stopped(self._wait_until_fit()):
@@ -173,8 +183,8 @@ class Service:
                     await self._stop.wait()
         finally:
             await self._shut_down(broker)
-            admin_stopped.set()
-            await asyncio.gather(admin_task, return_exceptions=True)
+            serving_stopped.set()
+            await asyncio.gather(*serving, return_exceptions=True)
         if self._failure is not None:
             raise self._failure
 

@@ -4,9 +4,9 @@
 
 All of it goes to the admin topics, as an operator would send it, under ids that are always the
 same: seeding a stack again changes nothing. `P001` to `P100` and `user_1` to `user_10000` have
-stock and money enough for a million orders; `RUSH01` to `RUSH05` are scarce, `SOLDOUT` is what it
-says. Three campaigns have given coupons to the first users: `WELCOME10` and `MINUS1000` to 1,000
-each, `GIFT` to 100.
+stock and money enough for a million orders, `user_1` to `user_100` have 100,000 points each;
+`RUSH01` to `RUSH05` are scarce, `SOLDOUT` is what it says. Three campaigns have given coupons to
+the first users: `WELCOME10` and `MINUS1000` to 1,000 each, `GIFT` to 100.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ from shared.contracts.coupon import (
     IssueCoupon,
     PutCampaign,
 )
-from shared.contracts.payment import TopUpWallet
+from shared.contracts.payment import GrantPoints, TopUpWallet
 from shared.contracts.stock import PutProduct, StockStrategy
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.topics import TopicError
 
-PREFIX: Final = "seed-1"
+PREFIX: Final = "seed-2"
 """Of every command id. Raise the number when what is seeded changes."""
 CURRENCY: Final = "KRW"
 PRODUCTS: Final = 100
@@ -46,6 +46,9 @@ UNITS: Final = 100_000_000
 USERS: Final = 10_000
 MONEY: Final = 10**12
 """Minor units in each wallet: one user alone could pay a million orders."""
+POINTS_USERS: Final = 100
+POINTS: Final = 100_000
+"""Of each of the first users; one point is one minor unit."""
 RUSH_PRODUCTS: Final = 5
 RUSH_UNITS: Final = 40
 RUSH_PRICE: Final = 5_000
@@ -132,6 +135,18 @@ def wallets() -> Iterator[Request]:
         yield Request("wallet.requests.v1", message)
 
 
+def points() -> Iterator[Request]:
+    """Points for the first users."""
+    for number in range(1, POINTS_USERS + 1):
+        message = GrantPoints(
+            command_id=f"{PREFIX}-points-user_{number}",
+            user_id=f"user_{number}",
+            amount=POINTS,
+            currency=CURRENCY,
+        )
+        yield Request("wallet.requests.v1", message)
+
+
 def campaigns() -> Iterator[Request]:
     """The campaigns."""
     for name, discount in CAMPAIGNS.items():
@@ -165,10 +180,11 @@ async def seed(
     Raises SeedError, TopicError, and the broker's errors.
     """
     answers: Counter[str] = Counter()
-    for wave in ([*catalogue(), *campaigns(), *wallets()], [*coupons()]):
+    for wave in ([*catalogue(), *campaigns(), *wallets(), *points()], [*coupons()]):
         answers += await _ask(connection, wave)
     tell(
         f"seeded {answers['ProductPut']} products, {answers['WalletToppedUp']:,} users with money,"
+        f" {answers['PointsGranted']} of them with points,"
         f" {answers['CampaignPut']} campaigns, {answers['CouponIssued']:,} coupons"
     )
     return answers

@@ -102,7 +102,7 @@ class OperatorApi:
         saga = None
         try:
             saga = read_saga(row)
-            document = saga_document(saga)
+            document = saga_document(saga, self._sagas.limits)
         except UnreadableSagaError as error:
             document = {"orderId": order_id, "state": row["state"], "unreadable": error.detail}
             if row["stuck_since"] is not None:
@@ -156,7 +156,7 @@ class OperatorApi:
             return json_problem(409, "Refused", result.detail, reason=result.reason)
         if isinstance(result, Ignored):
             return json_problem(409, "Nothing to do", result.reason, reason=result.reason)
-        return JSONResponse(saga_document(saga))
+        return JSONResponse(saga_document(saga, self._sagas.limits))
 
     async def _read_stuck(self) -> Sequence[asyncpg.Record]:
         async with self._pool.acquire(timeout=5.0) as connection:

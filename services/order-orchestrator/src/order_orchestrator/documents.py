@@ -10,6 +10,7 @@ from order_orchestrator.moves import outstanding
 from order_orchestrator.requests import settleable
 from order_orchestrator.saga import STEPS, in_doubt, owed
 from order_orchestrator.telling import Line, messages_written
+from order_orchestrator.timing import held_until
 from shared.contracts.base import format_time, message_id
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from order_orchestrator.domain import Owed, Saga
+    from order_orchestrator.domain import Limits, Owed, Saga
 
 
-def saga_document(saga: Saga) -> dict[str, Any]:
-    """A saga as operators read it."""
+def saga_document(saga: Saga, limits: Limits) -> dict[str, Any]:
+    """A saga as operators read it, judged by `limits`: `deadlineAt` has the settlement window in it
+    where the charge went to the gateway."""
     details = saga.ending.details if saga.ending else ()
     return {
         "orderId": saga.order.order_id,
@@ -49,7 +51,7 @@ def saga_document(saga: Saga) -> dict[str, Any]:
         "note": saga.ending and saga.ending.note,
         "details": [detail.model_dump(mode="json") for detail in details],
         "acceptedAt": time_text(saga.order.accepted_at),
-        "deadlineAt": time_text(saga.deadline_at),
+        "deadlineAt": time_text(held_until(saga, limits)),
         "payBy": time_text(saga.pay_by),
         "timerAt": time_text(saga.timer_at),
         "traceparent": saga.order.traceparent,

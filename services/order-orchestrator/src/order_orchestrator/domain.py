@@ -207,6 +207,8 @@ class Limits:
     resend_after: timedelta = timedelta(seconds=5)
     resend_at_most: timedelta = timedelta(seconds=60)
     order_deadline: timedelta = timedelta(seconds=60)
+    settlement_window: timedelta = timedelta(seconds=120)
+    """A charge at the gateway may stay unanswered for so long past the order's deadline."""
     pay_deadline: timedelta = timedelta(minutes=15)
     reading_grace: timedelta = timedelta(seconds=1)
     """By how much the moment up to which replies were read usually trails the clock."""
@@ -218,6 +220,8 @@ class Limits:
             raise ValueError("resend_after must be above 0 and at most resend_at_most")
         if self.order_deadline < 2 * self.resend_after:
             raise ValueError("order_deadline must leave time to send a command twice")
+        if self.settlement_window < timedelta(0):
+            raise ValueError("settlement_window must not be below 0")
         if self.pay_deadline <= timedelta(0) or self.reading_grace < timedelta(0):
             raise ValueError("pay_deadline must be above 0, reading_grace not below")
         if self.undo_sends < 2:
@@ -238,8 +242,3 @@ class Owed:
 def public_status(saga: Saga) -> OrderStatus:
     """What the world is told: `CONFIRMED` from the pivot on, `COMPENSATING` until all is undone."""
     return _STATUS[saga.state]
-
-
-def waits_for_reply(saga: Saga) -> bool:
-    """Whether the saga counts against the number that may wait for a reply at once."""
-    return saga.stuck is None and (saga.state in SENDING or not UNDO_OWED.isdisjoint(saga.steps))

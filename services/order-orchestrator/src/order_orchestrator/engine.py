@@ -8,7 +8,8 @@ is `Ignored` (nobody is told) or `Refused` (its sender is), never an exception. 
 - `PaymentCharged` is the pivot, unless a cancel was recorded before.
 - Undos are written in reverse order at once; the outcome waits for all of their replies.
 - A due timer sends again what is out, under the same ids. A `do` in doubt is given up only past
-  the deadline, after it was sent again, and once the replies up to then have been read.
+  the deadline, and a charge at the gateway past the settlement window as well; after it was sent
+  again, and once the replies up to then have been read.
 
 What each move writes stands in `moves.py`, the commands of users and operators in `requests.py`.
 """
@@ -54,7 +55,7 @@ from order_orchestrator.moves import (
 from order_orchestrator.outcomes import refusal_ending
 from order_orchestrator.requests import on_cancel, on_operator_cancel, on_pay, on_retry, on_settle
 from order_orchestrator.saga import CHARGE, COMMANDS, PIVOT, STEPS, Reply, Wrong
-from order_orchestrator.timing import doubt_at, resend_at
+from order_orchestrator.timing import doubt_at, held_until, resend_at
 from shared.contracts.coupon import CouponHeld, CouponRefused, CouponRestored, CouponUsed
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import OutcomeReason
@@ -246,20 +247,19 @@ def _on_step_timer(saga: Saga, event: TimerFired, at: At) -> Result:
     doubtful = doubt is not None and at.now >= doubt
     if saga.cancel is not None and (due or doubtful):
         return give_up(saga, saga.steps, cancelled(saga.cancel), at)
-    # `doubt` is at or past both the deadline and the last send.
-    if doubtful and _answers_were_read(saga, event):
+    # `doubt` is at or past both the end of the hold and the last send.
+    if doubtful and _answers_were_read(saga, event, at):
         charging = saga.steps[CHARGE] is StepStatus.SENT
         reason = OutcomeReason.PAYMENT_TIMEOUT if charging else OutcomeReason.SAGA_TIMEOUT
         return give_up(saga, saga.steps, Ending(SagaState.REJECTED, reason), at)
     return send_again(saga, at) if due else move_timer(saga, at)
 
 
-def _answers_were_read(saga: Saga, event: TimerFired) -> bool:
-    """Whether an answer that was there at the deadline, or at the last send, would be known."""
-    read = event.replies_read_up_to
-    return all(
-        moment is not None and read >= moment for moment in (saga.deadline_at, saga.last_sent_at)
-    )
+def _answers_were_read(saga: Saga, event: TimerFired, at: At) -> bool:
+    """Whether an answer would be known that was there while the order was held, or at the last
+    send."""
+    read, held = event.replies_read_up_to, held_until(saga, at.limits)
+    return all(moment is not None and read >= moment for moment in (held, saga.last_sent_at))
 
 
 def _on_pay_timer(saga: Saga, event: TimerFired, at: At) -> Result:

@@ -11,11 +11,11 @@ from order_orchestrator.dead_letters import (
     of_another_order,
     set_aside,
 )
-from order_orchestrator.domain import Saga, waits_for_reply
 from order_orchestrator.events import IgnoreReason, Refused, StepDeadLettered
 from order_orchestrator.intake import Arrival, accept, reject_unreadable
 from order_orchestrator.metrics import IGNORED, REFUSED
 from order_orchestrator.outcomes import outcome_event
+from order_orchestrator.timing import waits_for_reply
 from shared import crash_points
 from shared.contracts.base import digest, message_id
 from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from order_orchestrator.admission import Admission, Starts
     from order_orchestrator.chunk import SagaChunk, Sagas
+    from order_orchestrator.domain import Saga
     from order_orchestrator.saga import Reply
     from order_orchestrator.store import Parked
     from shared.database import Connection, Write

@@ -53,7 +53,7 @@ from shared.contracts.stock import (
 )
 
 DEFINITION_VERSION: Final = 1
-"""Raised when the steps or their meaning change. Sagas of older versions finish on newer code."""
+"""Raised when steps or their meaning change, not with times. Older sagas finish on newer code."""
 
 Reply = (
     StockReserved

@@ -18,6 +18,8 @@ class Settings(ServiceSettings):
     """A step that is unanswered for so long gets its command again."""
     resend_at_most_s: float = Field(default=60.0, gt=0, le=86_400)
     order_deadline_s: float = Field(default=60.0, gt=0, le=86_400)
+    settlement_window_s: float = Field(default=120.0, ge=0, le=86_400)
+    """A charge at the gateway is given up only so long after the order's deadline."""
     pay_deadline_s: float = Field(default=900.0, gt=0, le=86_400)
     reading_grace_s: float = Field(default=1.0, ge=0, le=60)
     undo_sends: int = Field(default=10, ge=2, le=1_000)
@@ -33,10 +35,13 @@ class Settings(ServiceSettings):
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         limits = self.limits()  # checks its own relations
-        whole = limits.order_deadline + limits.pay_deadline + limits.order_deadline
+        # The steps before the payment, its `PayOrder` awaited, a charge with its own deadline.
+        charged = limits.order_deadline + limits.settlement_window
+        whole = limits.order_deadline + limits.pay_deadline + charged
         if self.longest_saga_s < whole.total_seconds():
             raise ValueError(
-                "LONGEST_SAGA_S must be at least ORDER_DEADLINE_S twice and PAY_DEADLINE_S"
+                "LONGEST_SAGA_S must be at least ORDER_DEADLINE_S twice, PAY_DEADLINE_S and"
+                " SETTLEMENT_WINDOW_S together"
             )
         if self.step_resend_s < self.session_timeout_s / 2:
             raise ValueError(
@@ -51,6 +56,7 @@ class Settings(ServiceSettings):
             resend_after=timedelta(seconds=self.step_resend_s),
             resend_at_most=timedelta(seconds=self.resend_at_most_s),
             order_deadline=timedelta(seconds=self.order_deadline_s),
+            settlement_window=timedelta(seconds=self.settlement_window_s),
             pay_deadline=timedelta(seconds=self.pay_deadline_s),
             reading_grace=timedelta(seconds=self.reading_grace_s),
             undo_sends=self.undo_sends,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import to_json
 
-from order_orchestrator.domain import ENDED, Saga, waits_for_reply
+from order_orchestrator.domain import ENDED, Saga
 from order_orchestrator.records import (
     UnreadableSagaError,
     from_record,
     placed_columns,
     progress_columns,
 )
+from order_orchestrator.timing import waits_for_reply
 from shared.database import Queries
 from shared.telemetry.logs import get_logger
 

@@ -15,6 +15,7 @@ from order_orchestrator.events import OperatorCancel, Retry, Settle, Start, Step
 from order_orchestrator.saga import DEFINITION_VERSION
 from shared.contracts.base import message_id
 from shared.contracts.effects import Effect
+from shared.contracts.order_parts import PaymentChoice, PaymentMethod
 
 
 def scenarios() -> dict[str, Any]:
@@ -130,6 +131,23 @@ def scenarios() -> dict[str, Any]:
         order.feed(order.pay())
         finish(order)
 
+    def answered_in_the_window(order):
+        order.run_to("charge")
+        while order.now <= order.saga.deadline_at:
+            order.fire()
+        finish(order)
+
+    def cancel_while_unknown(order):
+        order.run_to("charge").fire_until_sent(2)
+        order.feed(order.cancel(reason="it takes too long"))
+        order.fire()
+        order.feed(order.undone("hold"))
+        order.feed(order.undone("reserve"))
+        order.fire_until_sent()
+        order.feed(order.done("charge"))
+        order.undo_all()
+
+    gateway = {"method": PaymentMethod.GATEWAY}
     later, plain, waits = {"later": True}, {"coupon": False}, {"start": False}
     free = {"discount": 3_000}
     return {
@@ -161,6 +179,9 @@ def scenarios() -> dict[str, Any]:
         "cancelled-then-charged": ({}, cancel_while("charge", "done")),
         "cancelled-at-timer": ({}, cancel_at_timer),
         "cancelled-settled": ({}, stuck_settled),
+        "confirmed-by-gateway-in-the-window": (gateway, answered_in_the_window),
+        "rejected-gateway-in-doubt": (gateway, in_doubt("charge")),
+        "cancelled-gateway-unknown": (gateway, cancel_while_unknown),
     }
 
 
@@ -171,6 +192,12 @@ def one_step_per_line(history: dict[str, Any]) -> str:
         for name, value in history.items()
     ]
     return "{" + ",\n ".join(parts) + "}\n"
+
+
+def payment_of(payment: PaymentChoice) -> dict[str, Any]:
+    """Said where it isn't from the wallet, as in the histories that were recorded first."""
+    plain = payment == PaymentChoice()
+    return {} if plain else {"payment": payment.model_dump(mode="json")}
 
 
 def record() -> None:
@@ -203,7 +230,8 @@ def record() -> None:
                 "pay": place.pay.value,
                 "expectedTotal": place.expected_total,
                 "reference": place.reference,
-            },
+            }
+            | payment_of(place.payment),
             "start": fields.get("start", True),
             "at": START.isoformat(),
             "expect": {

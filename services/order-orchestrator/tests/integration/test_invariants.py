@@ -174,6 +174,8 @@ PLANTED = {
     "waiting_is_counted": {
         "counted for ever": "UPDATE saga SET waiting = true WHERE order_id = 'confirmed'",
         "not counted": "UPDATE saga SET waiting = false WHERE order_id = 'reserving'",
+        "hanging, not at the gateway": "UPDATE saga SET waiting = false,"
+        " progress = jsonb_set(progress::jsonb, '{sends}', '2')::json WHERE order_id = 'reserving'",
     },
     "parked_commands_have_no_order": {
         "parked, though the order is there": "INSERT INTO parked_command"

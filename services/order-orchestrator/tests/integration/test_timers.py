@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from order_orchestrator.domain import Limits, SagaState
+from shared.contracts.payment import RefundPayment
 from shared.contracts.stock import ReleaseStock
 from shared.testing.builders import cancel_order, pay_order, place_order
 from shared.testing.signals import Gate, eventually
@@ -158,6 +161,42 @@ class TestTimers:
         # a late answer ends it all the same
         assert said(await one.run(answers.done(release))) == ["o-1:OrderRejected"]
         assert (await one.saga("o-1")).stuck is None
+
+    async def test_a_charge_at_the_gateway_is_held_for_its_window_and_then_given_up(
+        self, replica: MakeReplica, answers: Answers, said: Said
+    ) -> None:
+        patient = await replica(replace(QUICK, settlement_window=timedelta(hours=1)))
+        orders = [place_order("o-1", method="gateway"), place_order("o-2")]
+        reserves = patient.commands(await patient.run(*orders))
+        charges = patient.commands(await patient.run(*map(answers.done, reserves)))
+        assert [charge.method for charge in charges] == ["gateway", "wallet"]
+        await fire_until(patient, "o-2", SagaState.COMPENSATING)
+        before = (await patient.saga("o-1")).sends
+        await all_due(patient, 2)
+        await patient.fire()
+        held = await patient.saga("o-1")
+        assert held.state is SagaState.CHARGING, "past its deadline like the other"
+        assert held.sends > before, "and still asked for"
+
+        window = timedelta(milliseconds=300)
+        hasty = await replica(replace(QUICK, settlement_window=window))
+        rows = said(await fire_until(hasty, "o-1", SagaState.COMPENSATING))
+        assert rows[-2:] == ["o-1:charge:undo", "o-1:reserve:undo"]
+        assert held.deadline_at is not None
+        given_up_at = await hasty.value(
+            "SELECT at FROM saga_history WHERE order_id = 'o-1' ORDER BY version DESC LIMIT 1"
+        )
+        assert given_up_at >= held.deadline_at + window
+
+        # payment answers once it knows; the charge that it found out about changes nothing
+        release, refund = (
+            ReleaseStock(command_id="o-1:reserve:undo", order_id="o-1"),
+            RefundPayment(command_id="o-1:charge:undo", order_id="o-1"),
+        )
+        assert said(await hasty.run(answers.done(release), answers.done(charges[0]))) == []
+        (rejected,) = await hasty.run(answers.done(refund))
+        assert rejected.message_id == "o-1:OrderRejected"
+        assert json.loads(rejected.value)["reason"] == "payment_timeout"
 
     async def test_never_paid_is_rejected_once_all_commands_up_to_then_were_read(
         self, replica: MakeReplica, answers: Answers, said: Said

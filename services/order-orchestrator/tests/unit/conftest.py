@@ -29,7 +29,7 @@ from shared.contracts.coupon import (
     CouponUsed,
 )
 from shared.contracts.effects import Effect
-from shared.contracts.order_parts import Line, PaymentChoice, PayTiming, PricedLine
+from shared.contracts.order_parts import Line, PaymentChoice, PaymentMethod, PayTiming, PricedLine
 from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
 from shared.contracts.payment import (
     PaymentCharged,
@@ -64,6 +64,7 @@ class Lead:
         unit_price: int = 1_000,
         discount: int = 300,
         expected_total: int | None = None,
+        method: PaymentMethod = PaymentMethod.WALLET,
         points: int = 0,
         order_id: str = "o-1",
         limits: Limits | None = None,
@@ -81,7 +82,7 @@ class Lead:
             items=(Line(product_id="P001", quantity=2), Line(product_id="P002", quantity=1)),
             coupon_id="WELCOME10" if coupon else None,
             pay=PayTiming.LATER if later else PayTiming.NOW,
-            payment=PaymentChoice(points=points),
+            payment=PaymentChoice(method=method, points=points),
             expected_total=expected_total,
             reference="ref",
         )
@@ -160,7 +161,8 @@ class Lead:
                 return CouponHeld(**key, discount=discount, currency="KRW")
             case "charge":
                 total = self.saga.price.total if self.saga.price else 1
-                part = PaymentPart(source=PaymentSource.WALLET, amount=max(total, 1))
+                source = PaymentSource(self.saga.payment.method)
+                part = PaymentPart(source=source, amount=max(total, 1))
                 return PaymentCharged(**key, currency="KRW", parts=(part,))
             case "use":
                 return CouponUsed(**key)

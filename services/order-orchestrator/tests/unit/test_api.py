@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,6 +15,7 @@ from order_orchestrator.documents import saga_document
 from order_orchestrator.domain import Limits
 from order_orchestrator.store import SagaMemory
 from shared.admin import admin_app
+from shared.contracts.base import format_time
 from shared.contracts.order_parts import LineDetail, PaymentChoice, PaymentMethod
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ async def test_f44_a_database_that_hangs_is_told_in_time(monkeypatch: pytest.Mon
 
 def test_what_was_ordered_is_told(lead: Any) -> None:
     order = lead(later=True, points=50, expected_total=2_700)
-    ordered = saga_document(order.saga)["ordered"]
+    ordered = saga_document(order.saga, Limits())["ordered"]
     assert ordered["items"] == [
         {"productId": "P001", "quantity": 2},
         {"productId": "P002", "quantity": 1},
@@ -106,20 +108,43 @@ def test_what_was_ordered_is_told(lead: Any) -> None:
     order.feed(order.done("reserve"))
     order.feed(order.done("hold"))
     order.feed(order.pay(payment=PaymentChoice(method=PaymentMethod.GATEWAY)))
-    ordered = saga_document(order.saga)["ordered"]
+    ordered = saga_document(order.saga, Limits())["ordered"]
     assert ordered["items"][0] == {"productId": "P001", "quantity": 2, "unitPrice": 1_000}
     assert (ordered["total"], ordered["discount"], ordered["currency"]) == (2_700, 300, "KRW")
     assert ordered["payment"] == {"method": "gateway", "points": 0}
+
+
+def test_the_deadline_that_is_told_is_the_one_that_is_kept(lead: Any) -> None:
+    """A charge at the gateway has the settlement window too, and still had it when all is over."""
+    limits = Limits(settlement_window=timedelta(seconds=7))
+    for method, window in (
+        (PaymentMethod.WALLET, timedelta(0)),
+        (PaymentMethod.GATEWAY, limits.settlement_window),
+    ):
+        order = lead(method=method, limits=limits)
+
+        def told(order: Any = order) -> str:
+            deadline: str = saga_document(order.saga, limits)["deadlineAt"]
+            return deadline
+
+        deadline = order.saga.deadline_at
+        assert told() == format_time(deadline), "reserving units has no window"
+        order.run_to("charge")
+        assert told() == format_time(deadline + window)
+        order.run_to("commit").complete()
+        assert told() == format_time(deadline + window)
+    order = lead(start=False)
+    assert saga_document(order.saga, limits)["deadlineAt"] is None
 
 
 def test_a_rejection_tells_which_product_was_short(lead: Any) -> None:
     order = lead()
     short = LineDetail(product_id="P001", requested=2, available=1)
     order.feed(order.refused("reserve").model_copy(update={"details": (short,)}))
-    document = saga_document(order.saga)
+    document = saga_document(order.saga, Limits())
     assert document["reason"] == "out_of_stock"
     assert document["details"] == [{"productId": "P001", "requested": 2, "available": 1}]
 
     order = lead().run_to("hold")
     order.feed(order.refused("hold"))
-    assert saga_document(order.saga)["details"] == [{"couponReason": "expired"}]
+    assert saga_document(order.saga, Limits())["details"] == [{"couponReason": "expired"}]

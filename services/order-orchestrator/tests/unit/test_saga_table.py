@@ -121,6 +121,7 @@ def test_owed_says_what_would_stay_open(lead):
         {"resend_after": Limits().resend_at_most * 2},
         {"resend_after": Limits().resend_after * 0},
         {"order_deadline": Limits().resend_after},
+        {"settlement_window": -Limits().reading_grace},
         {"pay_deadline": Limits().pay_deadline * 0},
         {"reading_grace": -Limits().reading_grace},
         {"undo_sends": 1},

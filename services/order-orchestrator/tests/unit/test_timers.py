@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_orchestrator.domain import Limits, SagaState, waits_for_reply
+from order_orchestrator.domain import Limits, SagaState
 from order_orchestrator.events import Ignored, IgnoreReason, Start, StepDeadLettered, TimerFired
 from order_orchestrator.saga import owed
-from order_orchestrator.timing import spread, wake_at
+from order_orchestrator.timing import spread, waits_for_reply, wake_at
 from shared.contracts.order_parts import OutcomeReason
 
 LIMITS = Limits()

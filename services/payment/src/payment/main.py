@@ -2,15 +2,69 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from payment.callbacks import Callbacks
+from payment.census import CENSUS_INTERVAL_S, JANITOR_INTERVAL_S, Census
 from payment.consumers import routes
+from payment.courier import CLAIM_INTERVAL_S, Courier
+from payment.gateway import Gateway
+from payment.outcomes import Outcomes
 from payment.settings import Settings
+from payment.settler import Inflow, Settler
+from shared.background import Loop
 from shared.service import Service, run
 from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.database import Pool
 
 
 def compose(settings: Settings) -> Service:
     """Wire payment together."""
-    return Service("payment", settings, package="payment", routes=routes(settings.currency))
+    outcomes = Outcomes(settings.redis_url.get_secret_value())
+    inflow = Inflow()
+    courier = _courier(settings, inflow, lambda: service.pool)
+    service = Service(
+        "payment",
+        settings,
+        package="payment",
+        routes=routes(settings.currency, courier, outcomes),
+    )
+    service.closing(outcomes)
+    service.add_loop(Loop("outcomes", outcomes.run_once, 0.0))
+    if courier is None:
+        return service
+    service.closing(courier)
+    settler = Settler(
+        inflow, service.work, courier, currency=settings.currency, pace=settings.pace()
+    )
+    census = Census(service.pool)
+    service.add_loop(Loop("gateway calls", courier.run_once, CLAIM_INTERVAL_S))
+    service.add_loop(Loop("gateway news", settler.run_once, 0.0))
+    service.add_loop(Loop("census", census.run_once, CENSUS_INTERVAL_S))
+    service.add_loop(Loop("callbacks janitor", census.forget, JANITOR_INTERVAL_S))
+    if secret := settings.gateway_webhook_secret.get_secret_value():
+        app = Starlette(routes=Callbacks(inflow, secret).routes())
+        service.add_server("callback", app, settings.callback_host, settings.callback_port)
+    return service
+
+
+def _courier(settings: Settings, inflow: Inflow, pool: Callable[[], Pool]) -> Courier | None:
+    """None where there is no gateway."""
+    if settings.gateway_url is None:
+        return None
+    gateway = Gateway(
+        settings.gateway_url,
+        settings.gateway_api_key.get_secret_value(),
+        timeout_s=settings.gateway_timeout_s,
+        at_once=settings.gateway_calls_at_once,
+    )
+    return Courier(gateway, inflow, pool, settings.instance_id, settings.gateway())
 
 
 def main() -> None:

@@ -69,9 +69,9 @@ async def test_from_kafka_to_kafka(
     await topics.create(service="payment")
     await service("payment")
     await fill(topics, 100)
-    await topics.publish(
-        REQUESTS, [GrantPoints(command_id="g1", user_id="u1", amount=1, currency="KRW")]
-    )
+    grants = [GrantPoints(command_id=f"g-{currency}", user_id="u1", amount=7, currency=currency)
+              for currency in ("KRW", "USD")]  # fmt: skip
+    await topics.publish(REQUESTS, grants)
     commands = [charge("o1", amount=60), charge("o2", amount=101), refund("o3"), charge("o3")]
     await topics.publish(COMMANDS, [*commands, b"{", charge("o1", amount=59)])
     replies = await topics.wait_for(REPLIES, count=4, within_s=30)
@@ -96,7 +96,9 @@ async def test_from_kafka_to_kafka(
         "not_json", "command_id_reused",
     }  # fmt: skip
     refused = await topics.message(EVENTS, lambda message: message.type == "CommandRefused")
-    assert (refused.command_id, refused.reason) == ("g1", "points_unavailable")
+    assert (refused.command_id, refused.reason) == ("g-USD", "currency_mismatch")
+    granted = await topics.message(EVENTS, lambda message: message.type == "PointsGranted")
+    assert (granted.command_id, granted.balance) == ("g-KRW", 7)
     await require_at_rest(database, topics)
     assert await balance(database) == 100
 

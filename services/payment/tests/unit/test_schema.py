@@ -7,22 +7,28 @@ from importlib.resources import files
 
 import pytest
 
-from payment.domain import PaymentState
+from payment.calls import CallKind, CallState
+from payment.records import PaymentState
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import PaymentRefusal
 
-SCHEMA = (files("payment") / "sql/migrations/0001_initial.sql").read_text("utf-8")
+FOLDER = files("payment") / "sql/migrations"
+PAYMENTS = (FOLDER / "0001_initial.sql").read_text("utf-8")
+GATEWAY = (FOLDER / "0002_gateway.sql").read_text("utf-8")
+WIDER_STATES, CALLS = GATEWAY.split("CREATE TABLE gateway_call")
 
 
 @pytest.mark.parametrize(
-    ("column", "members"),
+    ("schema", "column", "members"),
     [
-        ("state", set(PaymentState)),
-        ("method", set(PaymentMethod)),
+        (WIDER_STATES, "state", set(PaymentState)),
+        (PAYMENTS, "method", set(PaymentMethod)),
         # Said by a tombstone, which has no refusal of its own.
-        ("refusal", set(PaymentRefusal) - {PaymentRefusal.ALREADY_REFUNDED}),
+        (PAYMENTS, "refusal", set(PaymentRefusal) - {PaymentRefusal.ALREADY_REFUNDED}),
+        (CALLS, "kind", set(CallKind)),
+        (CALLS, "state", set(CallState)),
     ],
 )
-def test_enum_equals_check(column: str, members: set[str]) -> None:
-    (listed,) = re.findall(rf"CHECK \({column} IN \(([^)]*)\)\)", SCHEMA)
+def test_enum_equals_check(schema: str, column: str, members: set[str]) -> None:
+    (listed,) = re.findall(rf"CHECK \({column} IN \(([^)]*)\)\)", schema)
     assert set(re.findall(r"'([^']+)'", listed)) == members

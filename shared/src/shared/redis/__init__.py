@@ -1,8 +1,18 @@
 """Redis or Valkey beside Postgres: it admits, and may be lost at any moment."""
 
+from shared.redis.cache import Cache
+from shared.redis.connection import RedisAwayError
 from shared.redis.reach import Reach
 from shared.redis.returns import Returns
-from shared.redis.scripts import RedisAwayError, Scripts
+from shared.redis.scripts import Scripts
 from shared.redis.standstill import STILL_PASSES, Standstill
 
-__all__ = ["STILL_PASSES", "Reach", "RedisAwayError", "Returns", "Scripts", "Standstill"]
+__all__ = [
+    "STILL_PASSES",
+    "Cache",
+    "Reach",
+    "RedisAwayError",
+    "Returns",
+    "Scripts",
+    "Standstill",
+]

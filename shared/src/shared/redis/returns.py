@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from shared.redis.scripts import RedisAwayError
+from shared.redis.connection import RedisAwayError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -27,7 +28,6 @@ from shared.testing.signals import ConditionNotMet, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 CRASHED: Final = 137
 """Exit code of a process that ended at its crash point."""
@@ -51,6 +51,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def _die_with_the_tests() -> None:
     """Runs in the child before its program: the kernel kills it when the tests' process dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _state_of(pid: int) -> str:
+    """A letter: `T` where the process is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(") ")[2][:1]
 
 
 class InstanceFailed(AssertionError):  # noqa: N818 - what pytest shows reads as a sentence
@@ -218,6 +223,15 @@ class Instance:
         """SIGCONT: a frozen process goes on as if no time had passed."""
         self._signal(signal.SIGCONT)
         self._is_frozen = False
+
+    async def frozen(self, *, within_s: float = READY_WITHIN_S) -> None:
+        """Returns once the process has stopped itself, at a crash point that freezes."""
+        await eventually(
+            lambda: _state_of(self.pid) == "T",
+            within_s=within_s,
+            describe=f"{self.instance_id} stands still",
+        )
+        self._is_frozen = True
 
     async def restart(self, *, ready_within_s: float = READY_WITHIN_S) -> None:
         """SIGKILL where it still runs, and a new start under the same identity."""

@@ -140,14 +140,20 @@ WHERE stuck_since IS NULL
        OR progress #>> '{steps}' LIKE '%"undoing_late"%');
 
 -- name: waiting_is_counted
--- Invariant 7, always: admission counts exactly the sagas to which a reply is owed.
+-- Invariant 7, always: admission counts exactly the sagas to which a reply is owed, but for those
+-- that hang at the gateway: whose charge or refund alone is out, and was sent again.
 -- In passes: by order, of saga.
 SELECT order_id, state, stuck_why, waiting
 FROM saga
 WHERE waiting <> (
     stuck_since IS NULL
     AND (state IN ('RESERVING', 'HOLDING', 'CHARGING', 'COMPLETING', 'COMPENSATING')
-         OR progress #>> '{steps}' LIKE '%"undoing_late"%'));
+         OR progress #>> '{steps}' LIKE '%"undoing_late"%')
+    AND NOT (coalesce(progress -> 'payment', placed -> 'payment') ->> 'method' = 'gateway'
+             AND coalesce((progress ->> 'sends')::integer, 0) > 1
+             AND (SELECT array_agg(step.name)
+                  FROM json_each_text(progress -> 'steps') AS step (name, status)
+                  WHERE step.status IN ('sent', 'undoing', 'undoing_late')) = '{charge}'));
 
 -- name: sagas_have_ended
 -- Invariant 6, at rest: every order has its outcome and owes nothing, or awaits its payment.

@@ -6,6 +6,7 @@ proves that each kind of ending and of fault was met often enough.
 
 import random
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from hypothesis import settings
@@ -15,7 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from order_orchestrator.domain import ENDED, LEGAL
 from order_orchestrator.events import OperatorCancel, Retry, Settle, Start
 from order_orchestrator.saga import STEPS
+from shared.contracts.order_parts import PaymentMethod
 
+NEVER = timedelta.max
 UNDOABLE = [step.name for step in STEPS if step.undo]
 
 
@@ -27,20 +30,31 @@ def shapes():
             "start": st.booleans(),
             "discount": st.sampled_from([300, 3_000]),
             "expected_total": st.sampled_from([None, None, 2_700, 1]),
+            "method": st.sampled_from(PaymentMethod),
         }
     )
 
 
-STEP_NAMES = [*[step.name for step in STEPS], "slow gateway"]
+STEP_NAMES = [step.name for step in STEPS]
+SLOW_S = (None, 30, 80, 120, 179, 181, 400)
+"""How long the gateway takes; None: it answers at once. 60 and 120 more are waited for."""
+
+
+def answers_after(seconds):
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 @pytest.fixture(scope="module")
 def machine(lead, world):
     class Machine(RuleBasedStateMachine):
-        @initialize(shape=shapes(), refuses=st.sampled_from([None, *UNDOABLE]), slow=st.booleans())
+        @initialize(
+            shape=shapes(),
+            refuses=st.sampled_from([None, *UNDOABLE]),
+            slow=st.sampled_from([*map(answers_after, SLOW_S), NEVER]),
+        )
         def place(self, shape, refuses, slow):
-            verdicts = {name: name != refuses for name in STEP_NAMES} | {"slow gateway": slow}
-            self.world = world(lead(**shape), verdicts)
+            verdicts = {name: name != refuses for name in STEP_NAMES}
+            self.world = world(lead(**shape), verdicts, slow)
 
         @rule()
         def start(self):
@@ -150,7 +164,7 @@ def test_a_crowd_meets_every_transition_and_fault(lead, world):
         chance = random.Random(seed)
         refuses = chance.choice([None, None, None, *UNDOABLE])
         verdicts = {name: name != refuses for name in STEP_NAMES}
-        verdicts["slow gateway"] = chance.random() < 0.2
+        by_gateway = chance.random() < 0.4
         walked = world(
             lead(
                 coupon=chance.random() < 0.6,
@@ -159,8 +173,10 @@ def test_a_crowd_meets_every_transition_and_fault(lead, world):
                 unit_price=chance.choice([1_000, 1_000, 1_000, 0]),
                 discount=chance.choice([0, 300, 3_000]),
                 expected_total=chance.choice([None] * 6 + [1]),
+                method=PaymentMethod.GATEWAY if by_gateway else PaymentMethod.WALLET,
             ),
             verdicts,
+            chance.choice([*map(answers_after, SLOW_S), NEVER]),
         )
         wander(walked, chance)
         walked.come_to_rest()
@@ -175,3 +191,12 @@ def test_a_crowd_meets_every_transition_and_fault(lead, world):
         assert seen[fault] >= 100, seen
     assert seen["settled"] >= 10, seen
     assert seen["undone late"] >= 3, seen
+    for answer in (
+        "answered in the window",
+        "confirmed in the window",
+        "given up past the window",
+        "answered after it was given up",
+        "never answered",
+        "charged after the end",
+    ):
+        assert seen[answer] >= 10, (answer, seen)

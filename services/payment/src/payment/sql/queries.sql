@@ -1,7 +1,7 @@
 -- name: lock_payments
 -- The payments of a chunk's orders, locked in key order: first of all locks.
 SELECT order_id, state, user_id, amount, currency, method, points, refusal,
-       fingerprint_version, fingerprint
+       fingerprint_version, fingerprint, captured, refunded, is_late
 FROM payment
 WHERE order_id = ANY (:order_ids::text[])
 ORDER BY order_id
@@ -10,7 +10,7 @@ FOR UPDATE;
 -- name: lock_wallets
 -- The wallets that a chunk may move, locked in key order. UPDATE … FROM unnest alone would lock
 -- them in the order of its plan, and two chunks could wait for each other.
-SELECT user_id, currency, balance
+SELECT user_id, currency, balance, points
 FROM wallet
 WHERE user_id = ANY (:user_ids::text[])
 ORDER BY user_id
@@ -28,26 +28,135 @@ FROM unnest(:order_ids::text[], :states::text[], :user_ids::text[], :amounts::bi
 ON CONFLICT DO NOTHING;
 
 -- name: update_payments!
--- Rows are locked by now. A refund is all that changes a payment after its verdict.
-UPDATE payment SET state = row.state, refunded = row.refunded
-FROM unnest(:order_ids::text[], :states::text[], :refundeds::bigint[])
-     AS row (order_id, state, refunded)
+-- Rows are locked by now. What was asked for never changes.
+UPDATE payment SET state = row.state, captured = row.captured, refunded = row.refunded,
+                   refusal = row.refusal, is_late = row.is_late
+FROM unnest(:order_ids::text[], :states::text[], :captureds::bigint[], :refundeds::bigint[],
+            :refusals::text[], :lates::boolean[])
+     AS row (order_id, state, captured, refunded, refusal, is_late)
 WHERE payment.order_id = row.order_id;
 
 -- name: insert_wallets!
 -- First top-ups; a conflict is another instance's top-up of the same user.
-INSERT INTO wallet (user_id, currency, balance)
-SELECT * FROM unnest(:user_ids::text[], :currencies::text[], :balances::bigint[])
+INSERT INTO wallet (user_id, currency, balance, points)
+SELECT * FROM unnest(:user_ids::text[], :currencies::text[], :balances::bigint[],
+                     :points::bigint[])
 ON CONFLICT DO NOTHING;
 
 -- name: update_balances!
 -- The balances of wallets that are locked by now.
-UPDATE wallet SET balance = row.balance
-FROM unnest(:user_ids::text[], :balances::bigint[]) AS row (user_id, balance)
+UPDATE wallet SET balance = row.balance, points = row.points
+FROM unnest(:user_ids::text[], :balances::bigint[], :points::bigint[])
+     AS row (user_id, balance, points)
 WHERE wallet.user_id = row.user_id;
+
+-- name: read_clock
+-- The moment by the database's clock: leases and pauses run by it alone.
+SELECT clock_timestamp();
+
+-- name: lock_calls
+-- The calls of these orders, locked in key order: after their payments, before wallets.
+SELECT key, order_id, kind, state, user_id, amount, currency, command_id, traceparent, reference,
+       callback_url, quarantine, owner, attempt, sends, first_sent_at, expires_at, next_at
+FROM gateway_call
+WHERE order_id = ANY (:order_ids::text[])
+ORDER BY key
+FOR UPDATE;
+
+-- name: insert_calls!
+-- Calls that are to be made. A conflict is another instance's: the caller starts over.
+INSERT INTO gateway_call (key, order_id, kind, state, user_id, amount, currency, command_id,
+                          traceparent, reference, callback_url, owner, attempt, sends, next_at)
+SELECT *
+FROM unnest(:keys::text[], :order_ids::text[], :kinds::text[], :states::text[], :user_ids::text[],
+            :amounts::bigint[], :currencies::text[], :command_ids::text[], :traceparents::text[],
+            :references::text[], :callback_urls::text[], :owners::text[], :attempts::int[],
+            :sends::int[], :next_ats::timestamptz[])
+ON CONFLICT DO NOTHING;
+
+-- name: update_calls!
+-- Rows are locked by now. What is asked for, and under which key, never changes.
+UPDATE gateway_call AS call
+SET state = row.state, reference = row.reference, quarantine = row.quarantine, owner = row.owner,
+    attempt = row.attempt, sends = row.sends, first_sent_at = row.first_sent_at,
+    expires_at = row.expires_at, next_at = row.next_at
+FROM unnest(:keys::text[], :states::text[], :references::text[], :quarantines::text[],
+            :owners::text[], :attempts::int[], :sends::int[], :first_sent_ats::timestamptz[],
+            :expires_ats::timestamptz[], :next_ats::timestamptz[])
+     AS row (key, state, reference, quarantine, owner, attempt, sends, first_sent_at, expires_at,
+             next_at)
+WHERE call.key = row.key;
+
+-- name: claim_calls
+-- Takes the leases of calls that are due: those asked about before, at most as many as the budget
+-- of retries says, then those that nobody has made yet. A call whose lease ran out may have been
+-- sent by who had it, so it counts as sent, until then. Locked rows are being decided: passed by.
+WITH retries AS (
+    SELECT key FROM gateway_call
+    WHERE next_at <= now() AND attempt > 0
+    ORDER BY next_at
+    LIMIT :retries
+    FOR UPDATE SKIP LOCKED
+), firsts AS (
+    SELECT key FROM gateway_call
+    WHERE next_at <= now() AND attempt = 0
+    ORDER BY next_at
+    LIMIT :calls - (SELECT count(*) FROM retries)
+    FOR UPDATE SKIP LOCKED
+), due AS (
+    SELECT key FROM retries UNION ALL SELECT key FROM firsts
+)
+UPDATE gateway_call AS call
+SET owner = :owner, attempt = attempt + 1,
+    next_at = now() + make_interval(secs => :lease_s),
+    state = CASE WHEN call.owner IS NOT NULL THEN 'UNKNOWN' ELSE call.state END,
+    sends = sends + (call.owner IS NOT NULL)::int,
+    first_sent_at = CASE WHEN call.owner IS NOT NULL THEN coalesce(first_sent_at, now())
+                         ELSE first_sent_at END,
+    expires_at = CASE WHEN call.owner IS NOT NULL THEN next_at ELSE expires_at END
+FROM due, payment
+WHERE call.key = due.key AND payment.order_id = call.order_id
+RETURNING call.key, call.order_id, call.kind, call.state, call.user_id, call.amount, call.currency,
+          call.command_id, call.traceparent, call.reference, call.callback_url,
+          call.quarantine, call.owner,
+          call.attempt, call.sends, call.first_sent_at, call.expires_at, call.next_at,
+          call.kind = 'refund' OR payment.state = 'PENDING' AS is_wanted;
+
+-- name: remember_events
+-- Those of these callbacks that were not heard before.
+INSERT INTO gateway_event (event_id)
+SELECT DISTINCT unnest(:event_ids::text[])
+ON CONFLICT DO NOTHING
+RETURNING event_id;
+
+-- name: forget_events!
+-- A batch of callbacks whose repetitions can't come any more.
+DELETE FROM gateway_event
+WHERE event_id IN (
+    SELECT event_id FROM gateway_event
+    WHERE received_at < now() - make_interval(secs => :keep_s)
+    LIMIT :events
+);
 
 -- name: insert_entries!
 -- The primary key is the last defence: a transaction happens once.
 INSERT INTO ledger_entry (transaction_id, account, amount, currency)
 SELECT * FROM unnest(:transaction_ids::text[], :accounts::text[], :amounts::bigint[],
                      :currencies::text[]);
+
+-- name: count_open_calls
+-- What the gateway still owes an answer to: by state, with the age of the oldest. The index holds
+-- those that will be looked at; a person looks at the others. Each payment is looked up by its key:
+-- a join could be planned as a scan of all payments.
+SELECT CASE WHEN payment.is_given_up THEN 'WATCHED' ELSE call.state END AS state,
+       count(*) AS calls,
+       CASE WHEN NOT payment.is_given_up
+            THEN extract(epoch FROM now() - min(call.created_at))::float8 END AS oldest_s
+FROM gateway_call AS call
+CROSS JOIN LATERAL (
+    SELECT state = 'TOMBSTONE' AS is_given_up FROM payment
+    WHERE payment.order_id = call.order_id
+    OFFSET 0
+) AS payment
+WHERE call.next_at BETWEEN '-infinity' AND 'infinity'
+GROUP BY payment.is_given_up, CASE WHEN payment.is_given_up THEN 'WATCHED' ELSE call.state END;

@@ -12,16 +12,18 @@ ALTER TABLE payment
     DROP CONSTRAINT payment_check1,
     DROP CONSTRAINT payment_check2,
     DROP CONSTRAINT payment_check3,
+    -- A capture that turned up after its order was told that nothing had moved, and that its points
+    -- were given back: it is of the rest alone, and it only ever goes back.
+    ADD COLUMN is_late boolean NOT NULL DEFAULT false,
     ADD CONSTRAINT payment_state_check
         CHECK (state IN ('PENDING', 'CANCELLING', 'CAPTURED', 'REFUNDING', 'REFUNDED', 'REFUSED',
                          'TOMBSTONE')),
-    -- All that was asked for, or nothing. A capture that turns up after its points were given back
-    -- is of the rest alone, and it only ever goes back.
+    ADD CONSTRAINT payment_late_check
+        CHECK (NOT is_late OR (state IN ('REFUNDING', 'REFUNDED') AND method = 'gateway')),
     ADD CONSTRAINT payment_captured_check
-        CHECK (CASE WHEN state = 'CAPTURED' THEN captured = amount
-                    WHEN state IN ('REFUNDING', 'REFUNDED')
-                        THEN captured = amount OR captured = amount - points
-                    ELSE captured = 0 END),
+        CHECK (captured = CASE WHEN state NOT IN ('CAPTURED', 'REFUNDING', 'REFUNDED') THEN 0
+                               WHEN is_late THEN amount - points
+                               ELSE amount END),
     ADD CONSTRAINT payment_refunded_check
         CHECK (refunded = CASE WHEN state = 'REFUNDED' THEN captured ELSE 0 END),
     ADD CONSTRAINT payment_refusal_state_check
@@ -30,7 +32,7 @@ ALTER TABLE payment
         CHECK (num_nulls(user_id, amount, currency, method, points, fingerprint_version,
                          fingerprint)
                IN (0, CASE WHEN state = 'TOMBSTONE' THEN 7 ELSE 0 END)),
-    ADD CONSTRAINT payment_points_check CHECK (points <= amount);
+    ADD CONSTRAINT payment_points_within_check CHECK (points <= amount);
 
 -- What is asked of the gateway: one row for a charge and one for its refund. The row is committed
 -- before the request is sent, under the key that the gateway knows it by; whatever dies meanwhile,
@@ -51,10 +53,11 @@ CREATE TABLE gateway_call (
     currency      text        NOT NULL,
     -- the gateway's id of the charge
     reference     text,
+    -- Where the gateway calls back: a part of the request, and under one key the request is the same
+    -- whoever sends it.
+    callback_url  text,
     -- why a person has to look
     quarantine    text,
-    -- a capture that turned up after its order was told that there is none
-    is_late       boolean     NOT NULL DEFAULT false,
     -- The lease: who may send, and how often it was taken. What a worker found out counts only
     -- under the attempt in which it asked, unless it is final.
     owner         text,

@@ -1,0 +1,47 @@
+"""Counts what is open at the gateway, for the gauges, and forgets old callbacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from payment.calls import CallState
+from payment.metrics import OLDEST_OPEN, OPEN_CALLS
+from payment.store import Store, queries
+from shared.database.pool import ACQUIRE_TIMEOUT_S
+from shared.pipeline.sweeper import Swept
+
+if TYPE_CHECKING:
+    from shared.database import Pool
+
+CENSUS_INTERVAL_S: Final = 5.0
+JANITOR_INTERVAL_S: Final = 60.0
+KEEP_EVENTS_S: Final = 7 * 86_400.0
+"""Longer than any gateway repeats a callback; its signature is refused long before."""
+EVENTS_AT_ONCE: Final = 1_000
+
+WATCHED: Final = "WATCHED"
+"""The gateway doesn't know the charge, and its order was given up: it may still turn up."""
+_STATES: Final = (CallState.INTENDED, CallState.UNKNOWN, CallState.ABSENT, WATCHED)
+
+
+class Census:
+    """One count after the other."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Read through `pool`."""
+        self._pool = pool
+
+    async def run_once(self) -> None:
+        """Set the gauges."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            rows = await queries.count_open_calls.rows(connection)
+        counts = {row["state"]: row["calls"] for row in rows}
+        for state in _STATES:
+            OPEN_CALLS.labels(state).set(counts.get(state, 0))
+        OLDEST_OPEN.set(max([row["oldest_s"] or 0.0 for row in rows], default=0.0))
+
+    async def forget(self) -> Swept:
+        """Delete a batch of callbacks that can't come again."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            deleted = await Store(connection).forget_events(KEEP_EVENTS_S, EVENTS_AT_ONCE)
+        return Swept(deleted, more=deleted == EVENTS_AT_ONCE)

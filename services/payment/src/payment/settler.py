@@ -1,0 +1,184 @@
+"""Settles what was found out about calls: whatever has arrived, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from payment.books import Books
+from payment.calls import CallState
+from payment.handlers import REPLIES
+from payment.metrics import CALLBACKS, LATE_CAPTURES, QUARANTINED, REFUSALS, UNSETTLED
+from payment.news import settle
+from payment.store import Store, saved
+from shared import crash_points
+from shared.contracts.base import message_id
+from shared.contracts.payment import PaymentRefused
+from shared.pipeline import Committed, Outgoing
+from shared.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payment.calls import Finding, Pace
+    from payment.courier import Courier
+    from shared.database import Connection, Write
+    from shared.pipeline.work import Work
+
+_log = get_logger(__name__)
+
+FINDINGS_AT_ONCE: Final = 500
+FINDINGS_WAITING: Final = 5_000
+"""More callbacks are turned away, to be sent again."""
+
+
+class TooManyWaitingError(Exception):
+    """Callbacks come faster than they can be settled."""
+
+
+class _Waiting(NamedTuple):
+    finding: Finding
+    event_id: str | None = None
+    settled: asyncio.Future[None] | None = None
+
+
+class Inflow:
+    """What waits to be settled. It may be lost: its calls are asked about again."""
+
+    def __init__(self) -> None:
+        """Nothing waits."""
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, finding: Finding) -> None:
+        """The answer to a request."""
+        self._add(_Waiting(finding))
+
+    async def hear(self, finding: Finding, event_id: str) -> None:
+        """A callback: returns once it is settled, raises what kept it from that."""
+        if len(self._waiting) >= FINDINGS_WAITING:
+            raise TooManyWaitingError
+        settled = asyncio.get_running_loop().create_future()
+        self._add(_Waiting(finding, event_id, settled))
+        await settled
+
+    async def take(self) -> list[_Waiting]:
+        """Wait for what arrives; all of it, up to a batch."""
+        await self._arrived.wait()
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), FINDINGS_AT_ONCE))]
+        if not self._waiting:
+            self._arrived.clear()
+        return batch
+
+    def _add(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._arrived.set()
+
+
+class Settler:
+    """One batch after the other. An answer that can't be settled is dropped and counted: its call
+    stays open, and is asked about again once its lease is over."""
+
+    def __init__(
+        self, inflow: Inflow, work: Work, courier: Courier, *, currency: str, pace: Pace
+    ) -> None:
+        """Refunds that become possible are handed to `courier`."""
+        self._inflow = inflow
+        self._work = work
+        self._courier = courier
+        self._currency = currency
+        self._pace = pace
+
+    async def run_once(self) -> None:
+        """Wait for news, and settle them."""
+        batch = await self._inflow.take()
+        if not await self._is_settled(batch) and len(batch) > 1:
+            for waiting in batch:
+                await self._is_settled([waiting])
+
+    async def _is_settled(self, batch: Sequence[_Waiting]) -> bool:
+        """Whether it is committed. A batch of one is over either way."""
+        try:
+            await self._work.run(partial(self._settle, batch))
+        except Exception as error:  # noqa: BLE001 - told, counted, and asked for again
+            if len(batch) > 1:
+                return False
+            UNSETTLED.inc()
+            _log.warning("news_not_settled", error=type(error).__name__, detail=str(error)[:200])
+            _end(batch, error)
+            return False
+        _end(batch)
+        return True
+
+    async def _settle(
+        self, batch: Sequence[_Waiting], connection: Connection
+    ) -> tuple[None, Sequence[Outgoing | Write | Committed]]:
+        store, begun_s = Store(connection), time.monotonic()
+        findings = await self._unheard(store, batch)
+        order_ids = {finding.key.partition(":")[2] for finding in findings}
+        payments = await store.lock_payments(order_ids)
+        calls = await store.lock_calls(order_ids)
+        crash_points.reach("after_load")
+        user_ids = {one.charge.user_id for one in payments if one.charge and one.charge.points}
+        now = await store.read_clock()
+        books = Books(
+            self._currency,
+            self._courier.lease(now),
+            payments=payments,
+            calls=calls,
+            wallets=await store.lock_wallets(user_ids) if user_ids else (),
+        )
+        settled = [
+            one
+            for finding in findings
+            if (one := settle(books, finding, now, self._pace)) is not None
+        ]
+        replies = [
+            Outgoing(REPLIES, call.order_id, reply, message_id(reply), call.traceparent)
+            for call, reply in settled
+        ]
+        refused = [one.reply.reason for one in settled if isinstance(one.reply, PaymentRefused)]
+        return None, [
+            *saved(store, books),
+            *replies,
+            Committed.count(REFUSALS, refused),
+            Committed(partial(self._committed, books, begun_s)),
+        ]
+
+    async def _unheard(self, store: Store, batch: Sequence[_Waiting]) -> list[Finding]:
+        """Answers, and callbacks that were not heard before."""
+        event_ids = {waiting.event_id for waiting in batch if waiting.event_id is not None}
+        if not event_ids:
+            return [waiting.finding for waiting in batch]
+        new = await store.remember_events(event_ids)
+        heard = [one for one in batch if one.event_id is None or one.event_id in new]
+        if repeated := len(batch) - len(heard):
+            CALLBACKS.labels("repeated").inc(repeated)
+        return [waiting.finding for waiting in heard]
+
+    def _committed(self, books: Books, begun_s: float) -> None:
+        self._courier.take(books.handed_over, begun_s)
+        if books.late_captures:
+            LATE_CAPTURES.inc(books.late_captures)
+            _log.warning("late_captures", count=books.late_captures)
+        for call in books.changed_calls:
+            if call.state is CallState.QUARANTINED:
+                QUARANTINED.inc()
+                _log.error(
+                    "gateway_call_quarantined",
+                    order_id=call.order_id,
+                    kind=call.kind,
+                    why=call.quarantine,
+                )
+
+
+def _end(batch: Sequence[_Waiting], error: Exception | None = None) -> None:
+    for waiting in batch:
+        if waiting.settled is not None and not waiting.settled.done():
+            if error is None:
+                waiting.settled.set_result(None)
+            else:
+                waiting.settled.set_exception(error)

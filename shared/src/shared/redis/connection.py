@@ -1,0 +1,52 @@
+"""How a service reaches Redis: each answer within a bound, asked again where it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as SlowError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+_T = TypeVar("_T")
+
+ANSWER_WITHIN_S = 0.25
+RETRIES = 3
+"""Asked again with the same arguments: what is asked must bear that its reply was lost."""
+ALL_WITHIN_S = 1.0
+
+
+class RedisAwayError(Exception):
+    """Redis doesn't answer, or refuses to: out of memory, read-only, loading."""
+
+
+def connect(url: str) -> Redis:
+    """A client that connects when it is first used, and again after each loss."""
+    client: Redis = Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=ANSWER_WITHIN_S,
+        socket_connect_timeout=ANSWER_WITHIN_S,
+        retry=Retry(
+            ExponentialBackoff(cap=0.1, base=0.01),
+            RETRIES,
+            supported_errors=(LostError, SlowError),
+        ),
+    )
+    return client
+
+
+async def answer(asked: Awaitable[_T]) -> _T:
+    """What Redis says. Raises `RedisAwayError`, within `ALL_WITHIN_S`."""
+    try:
+        async with asyncio.timeout(ALL_WITHIN_S):
+            return await asked
+    except (RedisError, OSError) as error:
+        raise RedisAwayError(f"{type(error).__name__}: {error}") from error
