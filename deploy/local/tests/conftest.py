@@ -20,12 +20,18 @@ def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
     """A stack of Valkey and of `replicas` fake services, unless told otherwise."""
     with contextlib.ExitStack() as cleanup:
 
-        def make(folder: str = "state", *, replicas: int = 1, **options: Any) -> Stack:
+        def make(
+            folder: str = "state",
+            *,
+            replicas: int = 1,
+            listens: tuple[str, ...] = (),
+            **options: Any,
+        ) -> Stack:
             environment = {"PYTHONPATH": str(HERE), **options.pop("environment", {})}
             options.setdefault("infrastructure", ("valkey",))
             stack = Stack(
                 tmp_path / folder,
-                services=(Service("fake", "fake_service", "stock", replicas),),
+                services=(Service("fake", "fake_service", "stock", replicas, listens=listens),),
                 environment=environment,
                 owner_pid=os.getpid(),
                 **options,
