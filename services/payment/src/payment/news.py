@@ -46,10 +46,11 @@ def settle(books: Books, finding: Finding, now: datetime, pace: Pace) -> Settled
     payment = books.payment(before.order_id)
     assert payment is not None  # a call has its payment
     call = learn(before, finding, now, pace)
-    if call is before:
+    if call == before:
         return None
     books.put(call)
     told = _Told(books, payment, call)
+    sent_until = now if books.lease is None else books.lease.until  # were it sent again at once
     is_new = call.state is not before.state
     match call.kind, call.state:
         case CallKind.CHARGE, CallState.SUCCEEDED if is_new:
@@ -58,10 +59,10 @@ def settle(books: Books, finding: Finding, now: datetime, pace: Pace) -> Settled
             return told.declined()
         case CallKind.REFUND, CallState.SUCCEEDED if is_new:
             return told.given_back()
-        case _, CallState.UNKNOWN | CallState.ABSENT if pace.forgets(call, now):
+        case _, CallState.UNKNOWN | CallState.ABSENT if pace.forgets(call, sent_until):
             told.forgotten()
         case CallKind.CHARGE, CallState.ABSENT:
-            return told.absent(now, pace)
+            return told.absent(finding.leased_at or now, now, pace)
         case CallKind.CHARGE, CallState.INTENDED if not call.sends:
             return told.not_sent()
         case CallKind.REFUND, CallState.ABSENT:
@@ -106,12 +107,13 @@ class _Told:
             case _:
                 return None  # a tombstone needs no watching any more
 
-    def absent(self, now: datetime, pace: Pace) -> Settled | None:
+    def absent(self, asked_at: datetime, now: datetime, pace: Pace) -> Settled | None:
+        """`asked_at` is the earliest moment at which the gateway can have said so."""
         books, call = self.books, self.call
         match self.payment.state:
             case PaymentState.PENDING:
                 books.put(replace(call, next_at=now))  # to be sent again
-            case PaymentState.CANCELLING if call.expires_at is not None and now < call.expires_at:
+            case PaymentState.CANCELLING if call.expires_at and asked_at < call.expires_at:
                 books.put(replace(call, next_at=call.expires_at))
             case PaymentState.CANCELLING:
                 books.put(replace(call, next_at=now + pace.interval))
