@@ -81,6 +81,9 @@ class _Told:
     def captured(self) -> Settled | None:
         books, payment, charge = self.books, self.payment, self.payment.charge
         assert charge is not None  # a call has its charge
+        if payment.state is PaymentState.REFUSED:
+            books.put(quarantine(self.call, "captured after it was declined"))
+            return None
         is_late = payment.state is PaymentState.TOMBSTONE
         taken = books.collect(payment, charge, points=0 if is_late else charge.points)
         if payment.state is PaymentState.PENDING:
@@ -88,7 +91,11 @@ class _Told:
         books.put(replace(taken, state=PaymentState.REFUNDING, is_late=is_late))
         books.late_captures += is_late
         refund = books.call_of(CallKind.REFUND, payment)
-        books.hand_over(replace(refund, state=CallState.INTENDED, reference=self.call.reference))
+        refund = replace(refund, reference=self.call.reference)
+        if refund.state is CallState.QUARANTINED:
+            books.put(refund)
+        else:
+            books.hand_over(replace(refund, state=CallState.INTENDED))
         return None
 
     def declined(self) -> Settled | None:
@@ -141,6 +148,9 @@ class _Told:
     def given_back(self) -> Settled | None:
         charge = self.payment.charge
         assert charge is not None  # a call has its charge
+        if self.payment.state is not PaymentState.REFUNDING:
+            self.books.put(quarantine(self.call, "given back before it was asked for"))
+            return None
         payment = self.books.give_back(self.payment, charge)
         self.books.put(payment)
         return None if payment.is_late else self._refunded(payment, self.call)
