@@ -124,7 +124,9 @@ class Courier:
 
     async def _run(self, errand: Errand) -> None:
         call = errand.call
-        asks = must_ask(call, is_wanted=errand.is_wanted)
+        asks = must_ask(
+            call, is_wanted=errand.is_wanted, until=errand.until, pace=self._settings.pace
+        )
         crash_points.reach("before_request")
         now_s = time.monotonic()
         # Looked at right before the request: a process that was frozen sends nothing.
@@ -144,7 +146,9 @@ class Courier:
         finally:
             self._leave(call, answer, asks=asks, begun_s=now_s)
         crash_points.reach("after_request")
-        self._inflow.put(Finding(call.key, answer, call.attempt, None if asks else errand.until))
+        sent_until = None if asks else errand.until
+        leased_at = errand.until - timedelta(seconds=self._settings.lease_s)
+        self._inflow.put(Finding(call.key, answer, call.attempt, sent_until, leased_at))
 
     def _leave(self, call: Call, answer: Answer, *, asks: bool, begun_s: float) -> None:
         now_s = time.monotonic()
