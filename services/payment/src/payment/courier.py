@@ -20,7 +20,7 @@ from payment.store import Store
 from shared import crash_points
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
-from shared.telemetry.logs import get_logger
+from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shared.database import Pool
 
 _log = get_logger(__name__)
+_seldom = Seldom(__name__)
 
 CLAIM_INTERVAL_S: Final = 0.1
 
@@ -152,7 +153,10 @@ class Courier:
 
     def _leave(self, call: Call, answer: Answer, *, asks: bool, begun_s: float) -> None:
         now_s = time.monotonic()
-        is_failure = isinstance(answer, Silent | NotTaken) and answer.is_failure
+        is_failure = False
+        if isinstance(answer, Silent | NotTaken):
+            is_failure = answer.is_failure
+            _seldom.warning("gateway_answered_nothing", kind=call.kind, why=answer.why)
         before = self.breaker.state
         self.breaker.leave(now_s, is_failure=is_failure)
         if self.breaker.state is not before:
