@@ -72,12 +72,13 @@ class Courier:
         self._errands: set[asyncio.Task[None]] = set()
         self._quiet_until_s = 0.0
         """The gateway asked to be left alone until then."""
+        self._is_stopping = False
 
     def lease(self, now: datetime) -> Lease:
         """What a transaction may hand over, as things are; `now` is the database's clock, read in
         that transaction."""
         now_s = time.monotonic()
-        is_calm = self.breaker.room(now_s) is None and now_s >= self._quiet_until_s
+        is_calm = self.breaker.room(now_s) is None and not self._is_left_alone(now_s)
         free = self._settings.calls_at_once - len(self._errands) if is_calm else 0
         until = now + timedelta(seconds=self._settings.lease_s)
         return Lease(self._owner, now, until, max(free, 0), self._settings.callback_url)
@@ -95,7 +96,7 @@ class Courier:
         room = self._settings.calls_at_once - len(self._errands)
         admitted = self.breaker.room(now_s)
         room = room if admitted is None else min(room, admitted)
-        if room <= 0 or now_s < self._quiet_until_s:
+        if room <= 0 or self._is_left_alone(now_s):
             return Swept(0, more=False)
         retries = min(room, self._budget.room(now_s))
         async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
@@ -109,12 +110,22 @@ class Courier:
             self._begin(call, begun_s, is_wanted=is_wanted)
         return Swept(len(claimed), more=False)
 
+    async def finish(self) -> None:
+        """Begin nothing any more, and wait until what is under way is answered and settled."""
+        self._is_stopping = True
+        while self._errands:
+            await asyncio.wait(self._errands)
+        await self._inflow.idle()
+
     async def close(self) -> None:
         """Give up what is under way: its calls are asked about once their leases are over."""
         for errand in self._errands:
             errand.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)
         await self._gateway.close()
+
+    def _is_left_alone(self, now_s: float) -> bool:
+        return self._is_stopping or now_s < self._quiet_until_s
 
     def _begin(self, call: Call, begun_s: float, *, is_wanted: bool) -> None:
         assert call.next_at is not None  # it has a lease
