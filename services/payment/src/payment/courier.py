@@ -145,7 +145,8 @@ class Courier:
         if now_s + self._settings.timeout_s > errand.until_s:
             CALLS.labels(call.kind, "lease_over").inc()
             return
-        if not self.breaker.enter(now_s):
+        begun_in = self.breaker.enter(now_s)
+        if begun_in is None:
             left_alone = NotTaken("the circuit breaker is open", is_failure=False)
             self._inflow.put(Finding(call.key, left_alone, call.attempt))
             return
@@ -156,20 +157,22 @@ class Courier:
             else:
                 answer = await self._gateway.send(call, errand.until)
         finally:
-            self._leave(call, answer, asks=asks, begun_s=now_s)
+            self._leave(call, answer, begun_in, asks=asks, begun_s=now_s)
         crash_points.reach("after_request")
         sent_until = None if asks else errand.until
         leased_at = errand.until - timedelta(seconds=self._settings.lease_s)
         self._inflow.put(Finding(call.key, answer, call.attempt, sent_until, leased_at))
 
-    def _leave(self, call: Call, answer: Answer, *, asks: bool, begun_s: float) -> None:
+    def _leave(
+        self, call: Call, answer: Answer, begun_in: int, *, asks: bool, begun_s: float
+    ) -> None:
         now_s = time.monotonic()
         is_failure = False
         if isinstance(answer, Silent | NotTaken):
             is_failure = answer.is_failure
             _seldom.warning("gateway_answered_nothing", kind=call.kind, why=answer.why)
         before = self.breaker.state
-        self.breaker.leave(now_s, is_failure=is_failure)
+        self.breaker.leave(begun_in, now_s, is_failure=is_failure)
         if self.breaker.state is not before:
             _log.warning("breaker", state=self.breaker.state, answer=str(answer)[:200])
             BREAKER.state(self.breaker.state)

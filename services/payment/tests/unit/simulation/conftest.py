@@ -32,10 +32,13 @@ from payment.handlers import _by_gateway, _touched
 from payment.news import settle
 from payment.records import PaymentState
 from payment.wallets import fulfil
+from shared.contracts.effects import Effect
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import (
     ChargePayment,
     GrantPoints,
+    PaymentCharged,
+    PaymentRefunded,
     RefundPayment,
 )
 
@@ -52,7 +55,7 @@ AMOUNT = 60
 
 @dataclass
 class Errand:
-    """A call that a courier has, and has not made."""
+    """A call that a courier has, and hasn't made."""
 
     call: Call
     is_wanted: bool
@@ -80,10 +83,10 @@ class Courier:
 class World:
     """Commands, couriers and news on one set of tables; `seen` counts what came to pass."""
 
-    def __init__(self, provider, tables, plans, couriers=3):
+    def __init__(self, provider, tables, plans, *, is_mute=False):
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.provider = provider(RETENTION, plans)
-        self.couriers = [Courier(f"payment-{number}") for number in range(couriers)]
+        self.provider = provider(RETENTION, plans, is_mute=is_mute)
+        self.couriers = [Courier(f"payment-{number}") for number in range(3)]
         self.net: list[Request] = []
         self.tables = tables()
         self.payments, self.calls = self.tables.payments, self.tables.calls
@@ -130,7 +133,7 @@ class World:
         self._save(books)
         for reply in replies:
             if reply is not None:
-                self.tables.say(reply)
+                self._say(reply)
         courier.errands += [Errand(call, is_wanted=True) for call in books.handed_over]
         if dies:
             self.die(courier)
@@ -139,6 +142,19 @@ class World:
         self.tables.save(books)
         for order_id in self.payments:
             assert len(self.provider.captures(order_id)) <= 1
+
+    def _say(self, reply):
+        self.tables.say(reply)
+        if reply.order_id in self.lied:
+            return
+        taken = self.provider.captures(reply.order_id)
+        match reply:
+            case PaymentCharged():
+                assert len(taken) == 1
+            case PaymentRefunded(effect=Effect.UNDONE):
+                assert [one.refunded for one in taken] == [one.amount for one in taken] != []
+            case _:
+                assert self.is_late or not taken
 
     def _check_step(self, before, after):
         """One decision at a time. Where the provider books at once what it takes, "nothing" is
@@ -280,7 +296,7 @@ class World:
         self.seen["late capture"] += books.late_captures
         for told in settled:
             if told is not None:
-                self.tables.say(told.reply)
+                self._say(told.reply)
         courier.errands += [Errand(call, is_wanted=True) for call in books.handed_over]
         if dies:
             self.die(courier)

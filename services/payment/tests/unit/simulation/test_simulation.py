@@ -8,6 +8,7 @@ that each turn of a payment, and each fault, was met often enough.
 import random
 from collections import Counter
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
@@ -21,7 +22,7 @@ from shared.contracts.payment import PaymentCharged, PaymentRefunded, PaymentRef
 
 ORDERS = ["o1", "o2"]
 FATES = ["answered", "answer lost", "lost", "time-out", "unreachable", "busy"]
-PAUSES = [0.1, 1.0, 4.0, 8.0, 11.0, 20.0]
+PAUSES = [0.6, 1.0, 4.0, 8.0, 11.0, 20.0]
 FORGOTTEN = 301.0
 LIES = [Captured("ch_x", 51, "KRW"), Captured("ch_x", 60, "KRW"), Captured("ch_x", 60, "USD"),
         Declined("card_declined"), Refunded(51, "KRW"), Refunded(60, "KRW"), Refunded(1, "KRW"),
@@ -73,7 +74,7 @@ def check_at_rest(world):
         elif call.order_id not in doubtful:
             assert call.state in (CallState.SUCCEEDED, CallState.DECLINED, CallState.VOID)
     for order_id, payment in world.payments.items():
-        if order_id in doubtful:
+        if order_id in doubtful or is_forgotten(world, payment):
             world.seen["doubtful"] += 1
             continue
         assert payment.state not in (PaymentState.PENDING, PaymentState.CANCELLING)
@@ -85,6 +86,13 @@ def check_at_rest(world):
         if command.order_id not in doubtful:
             world.command(world.couriers[0], command)
             assert command.command_id in world.said
+
+
+def is_forgotten(world, payment):
+    """It was given up, nobody looked for it while its key was known, and nobody was told of it."""
+    charge = world.calls.get(f"payment:{payment.order_id}")
+    is_unheard = world.provider.is_mute and "keys forgotten" in world.seen
+    return is_unheard and charge is not None and charge.state is CallState.ABSENT
 
 
 def check_said(world, payment):
@@ -111,9 +119,9 @@ def machine(world, plan):
     orders = st.sampled_from(ORDERS)
 
     class Machine(RuleBasedStateMachine):
-        @initialize(plans=plans(plan))
-        def open(self, plans):
-            self.world = world(plans)
+        @initialize(plans=plans(plan), is_mute=st.booleans())
+        def open(self, plans, is_mute):
+            self.world = world(plans, is_mute=is_mute)
 
         def courier(self, number):
             return self.world.couriers[number]
@@ -191,9 +199,27 @@ def test_f24_to_f30_no_schedule_breaks_a_payment(machine):
     case("runTest").runTest()
 
 
-def wander(world, chance, late, lies):
+class Mood(NamedTuple):
+    """What a walk is prone to."""
+
+    late: int
+    """How often the provider books what it has taken some time afterwards."""
+    is_mute: bool
+    """No callback arrives."""
+    forgets: float
+    lies: int
+    straggles: bool
+    """What a courier has given up waiting for arrives late, or never."""
+
+
+def mood(seed):
+    return Mood((0, 1, 12)[seed % 3], seed % 5 == 0, 0.1 if seed % 7 else 4.0,
+                5 * (seed % 8 == 7), seed % 2 == 0)  # fmt: skip
+
+
+def wander(world, chance, mood):
     """A walk that mostly goes right, so that it meets the late turns as well."""
-    fates = [*FATES, *["answered"] * 6, *["taken"] * late]
+    fates = [*FATES, *["answered"] * 6, *["taken"] * mood.late, *["time-out"] * 4 * mood.straggles]
     for _ in range(chance.randrange(20, 140)):
         courier = chance.choice(world.couriers)
         order = chance.choice(ORDERS)
@@ -201,7 +227,8 @@ def wander(world, chance, late, lies):
         match chance.choices(
             ["charge", "refund", "both", "claim", "go", "carry", "work", "call back", "settle",
              "lie", "die", "tick", "forget"],
-            [4, 3, 0.3, 14, 25, 25, 0.3 if late else 4, 6, 25, 5 if lies else 0, 0.5, 12, 0.2],
+            [4, 6 if mood.straggles else 3, 0.3, 14, 25, 25, 0.3 if mood.late else 4, 6, 25, mood.lies, 0.5, 12,
+             mood.forgets],
         )[0]:  # fmt: skip
             case "charge":
                 command = world.charge(order, chance.choice([0, 9]))
@@ -216,7 +243,9 @@ def wander(world, chance, late, lies):
                 courier = chance.choice(busy)
                 world.go(courier, chance.randrange(len(courier.errands)))
             case "carry" if world.net:
-                world.carry(chance.randrange(len(world.net)), chance.choice(fates))
+                place = chance.randrange(len(world.net))
+                if world.net[place].courier or not mood.straggles or chance.random() < 0.2:
+                    world.carry(place, chance.choice(fates))
             case "work":
                 world.provider.work(world.now)
             case "call back" if world.provider.callbacks:
@@ -231,7 +260,7 @@ def wander(world, chance, late, lies):
             case "die":
                 world.die(courier)
             case "tick":
-                tick(world, chance.choice(PAUSES))
+                tick(world, chance.choice(PAUSES[:3] if mood.straggles else PAUSES))
             case "forget":
                 tick(world, FORGOTTEN)
 
@@ -242,9 +271,9 @@ def crowd(world, plan, size):
         chance = random.Random(seed)
         outcomes = ["captured"] * 5 + ["declined"] * 2 + ["wrong"]
         fates = {one: plan(chance.choice(outcomes), chance.random() < 0.3) for one in ORDERS}
-        walked = world(fates)
+        walked = world(fates, is_mute=mood(seed).is_mute)
         try:
-            wander(walked, chance, late=(0, 1, 12)[seed % 3], lies=seed % 8 == 7)
+            wander(walked, chance, mood(seed))
             come_to_rest(walked)
             check_at_rest(walked)
         except AssertionError as error:
