@@ -227,8 +227,8 @@ def wander(world, chance, mood):
         match chance.choices(
             ["charge", "refund", "both", "claim", "go", "carry", "work", "call back", "settle",
              "lie", "die", "tick", "forget"],
-            [4, 6 if mood.straggles else 3, 0.3, 14, 25, 25, 0.3 if mood.late else 4, 6, 25, mood.lies, 0.5, 12,
-             mood.forgets],
+            [4, 6 if mood.straggles else 3, 0.3, 14, 25, 25, 0.3 if mood.late else 4, 6, 25,
+             mood.lies, 0.5, 12, mood.forgets],
         )[0]:  # fmt: skip
             case "charge":
                 command = world.charge(order, chance.choice([0, 9]))
