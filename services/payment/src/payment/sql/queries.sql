@@ -126,9 +126,10 @@ RETURNING call.key, call.order_id, call.kind, call.state, call.user_id, call.amo
           call.kind = 'refund' OR payment.state = 'PENDING' AS is_wanted;
 
 -- name: remember_events
--- Those of these callbacks that were not heard before.
+-- Those of these callbacks that were not heard before. They come in key order, each once, so that
+-- two instances that hear the same ones never wait for each other.
 INSERT INTO gateway_event (event_id)
-SELECT DISTINCT unnest(:event_ids::text[])
+SELECT unnest(:event_ids::text[])
 ON CONFLICT DO NOTHING
 RETURNING event_id;
 
