@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from prometheus_client import REGISTRY
 
 from shared.audit import Source, audit
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from shared.testing.replicas import Replica
 
     MakeReplica = Callable[[], Awaitable[Replica]]
+
+
+LEFT = "SELECT user_id, balance, points FROM wallet"
 
 
 def charge(order_id: str, user_id: str = "u1", amount: int = 1, **changes: Any) -> ChargePayment:
@@ -186,19 +190,28 @@ async def test_f31_200_parallel_debits_with_money_for_100(
     await require_sound(database)
 
 
+@pytest.mark.parametrize("points", [0, 1, 2])
 async def test_f31_single_debits_each_in_a_transaction_of_its_own(
-    database: Database, replica: MakeReplica
+    database: Database, replica: MakeReplica, points: int
 ) -> None:
+    """200 of 2 each, with money or points for 100."""
     replicas = [await replica() for _ in range(4)]
-    await replicas[0].run(top_up("t1", amount=100))
+    funds: list[Message] = []
+    if points < 2:
+        funds.append(top_up("t1", amount=100 * (2 - points)))
+    if points:
+        funds.append(grant("g1", amount=100 * points))
+    await replicas[0].run(*funds)
 
     answers = await asyncio.gather(
-        *(replicas[number % 4].run(charge(f"o{number}")) for number in range(200))
+        *(replicas[n % 4].run(charge(f"o{n}", amount=2, points=points)) for n in range(200))
     )
 
     counted = Counter(types([row for rows in answers for row in rows]))
     assert counted == {"PaymentCharged": 100, "PaymentRefused": 100}
-    assert await balances(database) == {"u1": 0}
+    async with database.connection("payment") as connection:
+        assert [tuple(row) for row in await connection.fetch(LEFT)] == [("u1", 0, 0)]
+        assert await connection.fetchval("SELECT sum(amount) FROM ledger_entry") == 0
     await require_sound(database)
 
 
