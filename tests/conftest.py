@@ -181,7 +181,6 @@ class Shop:
         """Thaws what stands still and starts what is down."""
         if not self.gateway.process.is_running:
             await self.gateway.start()
-        await self.gateway.heal()
         for instance in self.instances.values():
             if instance.is_running:
                 instance.thaw()

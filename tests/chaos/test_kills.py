@@ -1,4 +1,5 @@
-"""Orders at once, many on few products and few users, while everything is killed.
+"""Orders at once, many on few products and few users, while everything is killed, and the gateway
+that some are paid by loses answers.
 
 Orders come in waves, and a blow falls on each wave once a part of it has its outcomes, so that
 each falls on work. What must hold is that of every other test: one outcome each, and every
@@ -48,6 +49,12 @@ SETTINGS = {
     "PAY_DEADLINE_S": "900",
     "UNDO_SENDS": "100",
 }
+GATEWAY_FAULTS = (
+    {"fault": "hang_after_charge", "share": 0.1, "seconds": 30},
+    {"fault": "hang_before_charge", "share": 0.1, "seconds": 30},
+    {"fault": "error_after_charge", "share": 0.2},
+    {"fault": "duplicate_webhooks", "times": 1},
+)
 
 
 @dataclass
@@ -65,6 +72,7 @@ class Workload:
             order_id, user_id = f"o-{number:05}", f"user_{chance.randrange(USERS)}"
             products = chance.sample(range(PRODUCTS), k=chance.choice([1, 1, 1, 2, 3]))
             later = chance.random() < 0.2
+            by_gateway = chance.random() < 0.3
             self.placed.append(
                 place_order(
                     order_id,
@@ -72,6 +80,7 @@ class Workload:
                     items={f"P{product}": chance.randint(1, 3) for product in products},
                     coupon_id="RUSH" if chance.random() < 0.3 else None,
                     pay="later" if later else "now",
+                    method="gateway" if by_gateway else "wallet",
                 )
             )
             if later:
@@ -181,11 +190,13 @@ async def run(
     chance = random.Random(seed)
     async with open_shop(folder, replicas, **SETTINGS) as shop:
         await shop.stock_up(*work.supplies())
+        await shop.gateway.faults(*GATEWAY_FAULTS, seed=seed)
         faults: list[Fault] = []
         targets = [
             *[fault for each in shop.instances.values() for fault in faults_of(each, ("kill",))],
             *[fault for part in INFRASTRUCTURE for fault in faults_of_part(stack, part, ("kill",))],
         ]
+        targets += faults_of(shop.gateway.process, ("kill",))
         targets.append(blackout(shop, stack))
         for _ in range(rounds):
             faults += chance.sample(targets, len(targets))
@@ -204,6 +215,10 @@ async def run(
         for blow in log:
             print(f"  {blow.kind} {blow.target} at {blow.ended} outcomes of {blow.placed} orders")
         require(log, shop, said, reasons, orders=orders, rounds=rounds)
+        strikes = await shop.gateway.strikes()
+        print(f"  at the gateway: {strikes}")
+        assert min(strikes.values()), strikes
+        assert (await shop.gateway.totals())["double_charges"] == 0
         assert await shop.value("SELECT count(*) FROM orders.saga") == orders
         stuck = "SELECT count(*) FROM orders.saga WHERE stuck_since IS NOT NULL"
         assert await shop.value(stuck) == 0
@@ -220,7 +235,8 @@ def require(
 ) -> None:
     """A run that proves nothing fails."""
     kills = Counter(blow.target for blow in log)
-    assert kills == dict.fromkeys([*shop.instances, *INFRASTRUCTURE, "everything"], rounds)
+    victims = [*shop.instances, *INFRASTRUCTURE, "gateway-0", "everything"]
+    assert kills == dict.fromkeys(victims, rounds)
     assert not [blow for blow in log if blow.ended >= blow.placed], "every blow fell on work"
     assert said["OrderConfirmed"] >= orders // 4, said
     assert said["OrderRejected"] >= orders // 20, said

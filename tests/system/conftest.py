@@ -116,6 +116,7 @@ async def shop(shared_shop: Shop, audited: None) -> AsyncIterator[Shop]:
         state = "running" if instance.is_running else f"exit code {instance.exit_code}"
         print(f"--- {name}, {state}\n{instance.log()[seen[name] :]}")  # shown on failure
     await shared_shop.heal()
+    await shared_shop.gateway.heal()
 
 
 _users = iter([f"user_{number}" for number in range(USERS)])

@@ -1,14 +1,16 @@
 """The life of a service: start, run until SIGTERM, stop without losing or repeating more than it
 must.
 
-Stopping goes in this order: take no further chunk, finish the one in hand, let the relay publish
-and mark, commit the offsets, and only then leave the broker. What takes longer than the grace
-period is left to the next start, which finds everything in Postgres.
+Stopping goes in this order: take no further chunk, finish the one in hand, let what is under way
+outside of chunks be settled, let the relay publish and mark, commit the offsets, and only then
+leave the broker. What takes longer than the grace period is left to the next start, which finds
+everything in Postgres.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -38,7 +40,7 @@ from shared.telemetry.logs import configure_logs, get_logger
 from shared.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from aiokafka import AIOKafkaConsumer
     from starlette.applications import Starlette
@@ -125,6 +127,7 @@ class Service:
         self._checks: dict[str, Check] = {"postgres": self._postgres, "kafka": self._kafka}
         self._admin_routes: list[BaseRoute] = []
         self._servers: list[HttpServer] = []
+        self._finishing: list[Callable[[], Awaitable[None]]] = []
         self._closing: list[Closing] = [self._publisher]
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -151,6 +154,11 @@ class Service:
     def add_server(self, name: str, app: Starlette, host: str, port: int) -> None:
         """Serve `app` on a port of its own, beside the admin port."""
         self._servers.append(HttpServer(app, host, port, name=name))
+
+    def finishing(self, finish: Callable[[], Awaitable[None]]) -> None:
+        """Wait for `finish` when the service stops, for a third of the grace period at most: what
+        is under way then is settled, and no loop has ended yet."""
+        self._finishing.append(finish)
 
     def closing(self, part: _Closing) -> _Closing:
         """Close `part` when the service stops."""
@@ -249,6 +257,9 @@ class Service:
         overdue = asyncio.get_running_loop().call_later(self.settings.stop_grace_s, _give_up)
         await asyncio.gather(*(consumer.finish() for consumer in self._consumers))
         if self._started:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.stop_grace_s / 3):
+                    await asyncio.gather(*(finish() for finish in self._finishing))
             try:
                 await asyncio.wait_for(self.relay.drain(), self.settings.stop_grace_s / 3)
             except TimeoutError:

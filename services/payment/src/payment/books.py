@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from payment.calls import Call, CallKind, Lease, key_of
+from payment.calls import Call, CallKind, CallState, Lease, key_of
 from payment.ledger import House, Ledger, Leg, Purse, changed_rows, new_rows
 from payment.records import Charge, Payment, PaymentState, Wallet
 from shared.contracts.order_parts import PaymentMethod
@@ -71,6 +71,12 @@ class Books:
         else:
             call = replace(call, owner=None, next_at=lease.now)
         self.put(call)
+
+    def is_unsent(self, call: Call) -> bool:
+        """Whether nobody has sent it, and nobody will where it is made void in this chunk: nobody
+        has its lease, or a courier that is given it once this is committed."""
+        has_no_courier = call.owner is None or call.key in self._handed
+        return call.state is CallState.INTENDED and not call.sends and has_no_courier
 
     def take(self, payment: Payment, charge: Charge) -> Payment:
         """All of the amount, from points and the wallet."""

@@ -40,6 +40,8 @@ class Breaker:
         self._pause_s = FIRST_PAUSE_S
         self._changed_at_s = 0.0
         self._probing = False
+        self._round = 0
+        """Counts the changes: an answer is news only of the round in which its call began."""
 
     def room(self, now_s: float) -> int | None:
         """How many calls may begin; None: any number."""
@@ -52,18 +54,21 @@ class Breaker:
             case BreakerState.HALF_OPEN:
                 return 1 if not self._probing or waited_s > PROBE_LOST_AFTER_S else 0
 
-    def enter(self, now_s: float) -> bool:
-        """Whether this call may begin; it must be told of by `leave` then."""
+    def enter(self, now_s: float) -> int | None:
+        """The call may begin, and `leave` must be told of it with this number; None: it may not."""
         room = self.room(now_s)
-        if room is None:
-            return True
         if room == 0:
-            return False
-        self.state, self._probing, self._changed_at_s = BreakerState.HALF_OPEN, True, now_s
-        return True
+            return None
+        if room is not None:
+            self._change(BreakerState.HALF_OPEN, now_s)
+            self._probing = True
+        return self._round
 
-    def leave(self, now_s: float, *, is_failure: bool) -> None:
-        """How a call went. While open, what began before is no news."""
+    def leave(self, begun_in: int, now_s: float, *, is_failure: bool) -> None:
+        """How the call went that began as `enter` said. What began before the last change is no
+        news: it tells of how the gateway was, and is no probe."""
+        if begun_in != self._round:
+            return
         match self.state:
             case BreakerState.CLOSED:
                 self._outcomes.append(is_failure)
@@ -72,14 +77,18 @@ class Breaker:
             case BreakerState.HALF_OPEN if is_failure:
                 self._open(now_s, min(2 * self._pause_s, LONGEST_PAUSE_S))
             case BreakerState.HALF_OPEN:
-                self.state, self._changed_at_s = BreakerState.CLOSED, now_s
+                self._change(BreakerState.CLOSED, now_s)
             case BreakerState.OPEN:
                 pass
 
     def _open(self, now_s: float, pause_s: float) -> None:
-        self.state, self._pause_s, self._changed_at_s = BreakerState.OPEN, pause_s, now_s
+        self._change(BreakerState.OPEN, now_s)
+        self._pause_s = pause_s
         self._outcomes.clear()
-        self._probing = False
+
+    def _change(self, state: BreakerState, now_s: float) -> None:
+        self.state, self._changed_at_s, self._probing = state, now_s, False
+        self._round += 1
 
 
 class RetryBudget:

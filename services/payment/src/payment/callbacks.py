@@ -26,14 +26,14 @@ from payment.metrics import CALLBACKS
 from payment.settler import TooManyWaitingError
 from shared.admin import json_problem
 from shared.contracts.ids import is_id
-from shared.telemetry.logs import get_logger
+from shared.telemetry.logs import Seldom
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from payment.settler import Inflow
 
-_log = get_logger(__name__)
+_log = Seldom(__name__)
 
 PATH: Final = "/gateway/callbacks"
 WINDOW_S: Final = 300

@@ -136,6 +136,8 @@ class Finding(NamedTuple):
     """Under which lease it was asked. None for a callback."""
     expires_at: datetime | None = None
     """When the request that was sent expires. None where nothing was sent."""
+    leased_at: datetime | None = None
+    """When that lease began: what was asked or sent under it, was so no earlier."""
 
 
 class Lease(NamedTuple):
@@ -202,10 +204,11 @@ def intend(
     )
 
 
-def must_ask(call: Call, *, is_wanted: bool) -> bool:
-    """Whether the call is asked for by its key, or else sent, under the same key as ever. A charge
-    that nobody wants any more is never sent."""
-    return not is_wanted or call.state is CallState.UNKNOWN
+def must_ask(call: Call, *, is_wanted: bool, until: datetime, pace: Pace) -> bool:
+    """Whether the call is asked for by its key, or else sent before `until`, under the same key as
+    ever. A charge that nobody wants any more is never sent, nor anything a second time where the
+    gateway may have forgotten the first."""
+    return not is_wanted or call.state is CallState.UNKNOWN or pace.forgets(call, until)
 
 
 def learn(call: Call, finding: Finding, now: datetime, pace: Pace) -> Call:
@@ -243,7 +246,7 @@ def _sent(call: Call, finding: Finding, now: datetime) -> Call:
     return replace(
         call,
         sends=call.sends + 1,
-        first_sent_at=call.first_sent_at or now,
+        first_sent_at=call.first_sent_at or finding.leased_at or now,
         expires_at=finding.expires_at,
     )
 

@@ -20,7 +20,7 @@ from payment.store import Store
 from shared import crash_points
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
-from shared.telemetry.logs import get_logger
+from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shared.database import Pool
 
 _log = get_logger(__name__)
+_seldom = Seldom(__name__)
 
 CLAIM_INTERVAL_S: Final = 0.1
 
@@ -71,12 +72,13 @@ class Courier:
         self._errands: set[asyncio.Task[None]] = set()
         self._quiet_until_s = 0.0
         """The gateway asked to be left alone until then."""
+        self._is_stopping = False
 
     def lease(self, now: datetime) -> Lease:
         """What a transaction may hand over, as things are; `now` is the database's clock, read in
         that transaction."""
         now_s = time.monotonic()
-        is_calm = self.breaker.room(now_s) is None and now_s >= self._quiet_until_s
+        is_calm = self.breaker.room(now_s) is None and not self._is_left_alone(now_s)
         free = self._settings.calls_at_once - len(self._errands) if is_calm else 0
         until = now + timedelta(seconds=self._settings.lease_s)
         return Lease(self._owner, now, until, max(free, 0), self._settings.callback_url)
@@ -94,7 +96,7 @@ class Courier:
         room = self._settings.calls_at_once - len(self._errands)
         admitted = self.breaker.room(now_s)
         room = room if admitted is None else min(room, admitted)
-        if room <= 0 or now_s < self._quiet_until_s:
+        if room <= 0 or self._is_left_alone(now_s):
             return Swept(0, more=False)
         retries = min(room, self._budget.room(now_s))
         async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
@@ -108,12 +110,22 @@ class Courier:
             self._begin(call, begun_s, is_wanted=is_wanted)
         return Swept(len(claimed), more=False)
 
+    async def finish(self) -> None:
+        """Begin nothing any more, and wait until what is under way is answered and settled."""
+        self._is_stopping = True
+        while self._errands:
+            await asyncio.wait(self._errands)
+        await self._inflow.idle()
+
     async def close(self) -> None:
         """Give up what is under way: its calls are asked about once their leases are over."""
         for errand in self._errands:
             errand.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)
         await self._gateway.close()
+
+    def _is_left_alone(self, now_s: float) -> bool:
+        return self._is_stopping or now_s < self._quiet_until_s
 
     def _begin(self, call: Call, begun_s: float, *, is_wanted: bool) -> None:
         assert call.next_at is not None  # it has a lease
@@ -124,14 +136,17 @@ class Courier:
 
     async def _run(self, errand: Errand) -> None:
         call = errand.call
-        asks = must_ask(call, is_wanted=errand.is_wanted)
+        asks = must_ask(
+            call, is_wanted=errand.is_wanted, until=errand.until, pace=self._settings.pace
+        )
         crash_points.reach("before_request")
         now_s = time.monotonic()
         # Looked at right before the request: a process that was frozen sends nothing.
         if now_s + self._settings.timeout_s > errand.until_s:
             CALLS.labels(call.kind, "lease_over").inc()
             return
-        if not self.breaker.enter(now_s):
+        begun_in = self.breaker.enter(now_s)
+        if begun_in is None:
             left_alone = NotTaken("the circuit breaker is open", is_failure=False)
             self._inflow.put(Finding(call.key, left_alone, call.attempt))
             return
@@ -142,15 +157,22 @@ class Courier:
             else:
                 answer = await self._gateway.send(call, errand.until)
         finally:
-            self._leave(call, answer, asks=asks, begun_s=now_s)
+            self._leave(call, answer, begun_in, asks=asks, begun_s=now_s)
         crash_points.reach("after_request")
-        self._inflow.put(Finding(call.key, answer, call.attempt, None if asks else errand.until))
+        sent_until = None if asks else errand.until
+        leased_at = errand.until - timedelta(seconds=self._settings.lease_s)
+        self._inflow.put(Finding(call.key, answer, call.attempt, sent_until, leased_at))
 
-    def _leave(self, call: Call, answer: Answer, *, asks: bool, begun_s: float) -> None:
+    def _leave(
+        self, call: Call, answer: Answer, begun_in: int, *, asks: bool, begun_s: float
+    ) -> None:
         now_s = time.monotonic()
-        is_failure = isinstance(answer, Silent | NotTaken) and answer.is_failure
+        is_failure = False
+        if isinstance(answer, Silent | NotTaken):
+            is_failure = answer.is_failure
+            _seldom.warning("gateway_answered_nothing", kind=call.kind, why=answer.why)
         before = self.breaker.state
-        self.breaker.leave(now_s, is_failure=is_failure)
+        self.breaker.leave(begun_in, now_s, is_failure=is_failure)
         if self.breaker.state is not before:
             _log.warning("breaker", state=self.breaker.state, answer=str(answer)[:200])
             BREAKER.state(self.breaker.state)

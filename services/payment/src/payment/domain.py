@@ -109,7 +109,7 @@ def _undo(
     if payment.state is PaymentState.CAPTURED:
         books.hand_over(replace(refund, reference=asked.reference))
         return replace(payment, state=PaymentState.REFUNDING)
-    if asked.state is CallState.INTENDED and asked.owner is None and not asked.sends:
+    if books.is_unsent(asked):
         books.put(void(asked))  # nobody has sent it, and nobody will
         books.put(void(refund))
         books.release(payment)

@@ -39,6 +39,7 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("outcomes", outcomes.run_once, 0.0))
     if courier is None:
         return service
+    service.finishing(courier.finish)
     service.closing(courier)
     settler = Settler(
         inflow, service.work, courier, currency=settings.currency, pace=settings.pace()

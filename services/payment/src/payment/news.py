@@ -46,10 +46,11 @@ def settle(books: Books, finding: Finding, now: datetime, pace: Pace) -> Settled
     payment = books.payment(before.order_id)
     assert payment is not None  # a call has its payment
     call = learn(before, finding, now, pace)
-    if call is before:
+    if call == before:
         return None
     books.put(call)
     told = _Told(books, payment, call)
+    sent_until = now if books.lease is None else books.lease.until  # were it sent again at once
     is_new = call.state is not before.state
     match call.kind, call.state:
         case CallKind.CHARGE, CallState.SUCCEEDED if is_new:
@@ -58,10 +59,10 @@ def settle(books: Books, finding: Finding, now: datetime, pace: Pace) -> Settled
             return told.declined()
         case CallKind.REFUND, CallState.SUCCEEDED if is_new:
             return told.given_back()
-        case _, CallState.UNKNOWN | CallState.ABSENT if pace.forgets(call, now):
+        case _, CallState.UNKNOWN | CallState.ABSENT if pace.forgets(call, sent_until):
             told.forgotten()
         case CallKind.CHARGE, CallState.ABSENT:
-            return told.absent(now, pace)
+            return told.absent(finding.leased_at or now, now, pace)
         case CallKind.CHARGE, CallState.INTENDED if not call.sends:
             return told.not_sent()
         case CallKind.REFUND, CallState.ABSENT:
@@ -80,6 +81,9 @@ class _Told:
     def captured(self) -> Settled | None:
         books, payment, charge = self.books, self.payment, self.payment.charge
         assert charge is not None  # a call has its charge
+        if payment.state is PaymentState.REFUSED:
+            books.put(quarantine(self.call, "captured after it was declined"))
+            return None
         is_late = payment.state is PaymentState.TOMBSTONE
         taken = books.collect(payment, charge, points=0 if is_late else charge.points)
         if payment.state is PaymentState.PENDING:
@@ -87,7 +91,11 @@ class _Told:
         books.put(replace(taken, state=PaymentState.REFUNDING, is_late=is_late))
         books.late_captures += is_late
         refund = books.call_of(CallKind.REFUND, payment)
-        books.hand_over(replace(refund, state=CallState.INTENDED, reference=self.call.reference))
+        refund = replace(refund, reference=self.call.reference)
+        if refund.state is CallState.QUARANTINED:
+            books.put(refund)
+        else:
+            books.hand_over(replace(refund, state=CallState.INTENDED))
         return None
 
     def declined(self) -> Settled | None:
@@ -106,12 +114,13 @@ class _Told:
             case _:
                 return None  # a tombstone needs no watching any more
 
-    def absent(self, now: datetime, pace: Pace) -> Settled | None:
+    def absent(self, asked_at: datetime, now: datetime, pace: Pace) -> Settled | None:
+        """`asked_at` is the earliest moment at which the gateway can have said so."""
         books, call = self.books, self.call
         match self.payment.state:
             case PaymentState.PENDING:
                 books.put(replace(call, next_at=now))  # to be sent again
-            case PaymentState.CANCELLING if call.expires_at is not None and now < call.expires_at:
+            case PaymentState.CANCELLING if call.expires_at and asked_at < call.expires_at:
                 books.put(replace(call, next_at=call.expires_at))
             case PaymentState.CANCELLING:
                 books.put(replace(call, next_at=now + pace.interval))
@@ -139,6 +148,9 @@ class _Told:
     def given_back(self) -> Settled | None:
         charge = self.payment.charge
         assert charge is not None  # a call has its charge
+        if self.payment.state is not PaymentState.REFUNDING:
+            self.books.put(quarantine(self.call, "given back before it was asked for"))
+            return None
         payment = self.books.give_back(self.payment, charge)
         self.books.put(payment)
         return None if payment.is_late else self._refunded(payment, self.call)

@@ -20,6 +20,7 @@ class GatewaySettings(NamedTuple):
     lease_s: float
     retries_per_s: float
     callback_url: str | None
+    pace: Pace
 
 
 class Settings(ServiceSettings):
@@ -93,4 +94,5 @@ class Settings(ServiceSettings):
             self.gateway_lease_s,
             self.gateway_retries_per_s,
             (self.callback_url or own) if takes_callbacks else None,
+            self.pace(),
         )

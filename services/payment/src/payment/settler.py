@@ -52,6 +52,9 @@ class Inflow:
         """Nothing waits."""
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._unsettled = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def put(self, finding: Finding) -> None:
         """The answer to a request."""
@@ -73,8 +76,20 @@ class Inflow:
             self._arrived.clear()
         return batch
 
+    def done(self, batch: Sequence[_Waiting]) -> None:
+        """These were taken, and are settled or dropped."""
+        self._unsettled -= len(batch)
+        if self._unsettled == 0:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns once everything that arrived is settled or dropped."""
+        await self._idle.wait()
+
     def _add(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
+        self._unsettled += 1
+        self._idle.clear()
         self._arrived.set()
 
 
@@ -98,6 +113,7 @@ class Settler:
         if not await self._is_settled(batch) and len(batch) > 1:
             for waiting in batch:
                 await self._is_settled([waiting])
+        self._inflow.done(batch)
 
     async def _is_settled(self, batch: Sequence[_Waiting]) -> bool:
         """Whether it is committed. A batch of one is over either way."""

@@ -197,6 +197,21 @@ async def test_f27_somebody_goes_on_where_a_worker_died(payment: Any, place: str
     await payment.check()
 
 
+async def test_a_worker_that_is_told_to_stop_settles_what_is_under_way(payment: Any) -> None:
+    await payment.instances[1].kill()
+    await payment.gateway.faults({"fault": "latency", "seconds": 0.5, "on": ["charge"]})
+    order_id = await charge(payment)
+    await eventually(payment.gateway.strikes, accept=lambda found: found["latency"] == 1)
+    await payment.instances[0].terminate()
+    async with payment.database.connection("payment") as connection:
+        state = await connection.fetchval("SELECT state FROM payment WHERE order_id = $1", order_id)
+    assert state == "CAPTURED"
+    for one in payment.instances.values():
+        await one.start()
+    assert isinstance(await charged(payment, order_id), PaymentCharged)
+    await payment.check()
+
+
 async def test_a_frozen_worker_that_wakes_up_after_its_lease_sends_nothing(payment: Any) -> None:
     worker, other = payment.instances[0], payment.instances[1]
     await other.kill()

@@ -113,6 +113,27 @@ def configure_logs(level: str, **context: str) -> None:
     structlog.contextvars.bind_contextvars(**context)
 
 
+class Seldom:
+    """Warns of what may happen with each message: one line an event in `REPEAT_INTERVAL_S`, which
+    says as `suppressed` how many before it were left out."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`name` as for `get_logger`, `clock` in seconds."""
+        self._log = get_logger(name)
+        self._clock = clock
+        self._since: dict[str, tuple[float, int]] = {}
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write the line, or count it. `event` is one of a few words."""
+        now_s = self._clock()
+        since_s, suppressed = self._since.get(event, (now_s - REPEAT_INTERVAL_S, 0))
+        if now_s - since_s < REPEAT_INTERVAL_S:
+            self._since[event] = since_s, suppressed + 1
+            return
+        self._since[event] = now_s, 0
+        self._log.warning(event, **fields, suppressed=suppressed)
+
+
 def get_logger(name: str) -> FilteringBoundLogger:
     """The logger of a module."""
     logger: FilteringBoundLogger = structlog.get_logger(name)

@@ -41,8 +41,8 @@ class Gateway:
                 **environment,
             },
             folder=folder,
+            port_variable="GATEWAY_PORT",
         )
-        self._port = self.process.admin_url.rpartition(":")[2]
 
     @property
     def url(self) -> str:
@@ -60,7 +60,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Start it; returns once it answers."""
-        await self.process.start(GATEWAY_PORT=self._port)
+        await self.process.start()
 
     async def faults(self, *rules: Mapping[str, Any], seed: int = 1) -> None:
         """These faults befall requests from now on, and no others."""

@@ -73,9 +73,10 @@ class Instance:
         *,
         folder: Path,
         arguments: tuple[str, ...] = (),
+        port_variable: str = "ADMIN_PORT",
     ) -> None:
-        """`environment` is all the settings; instance id and admin port are added. The log and
-        the working folder of the process lie in `folder`."""
+        """`environment` is all the settings; instance id and admin port are added, the port under
+        `port_variable`. The log and the working folder of the process lie in `folder`."""
         self.module = module
         self.instance_id = instance_id
         self.starts = 0
@@ -83,6 +84,7 @@ class Instance:
         self.log_path = folder / f"{instance_id}.log"
         self._folder = folder
         self._arguments = arguments
+        self._port_variable = port_variable
         self._environment = dict(environment)
         self._admin_port = ReservedPort()
         self._process: subprocess.Popen[bytes] | None = None
@@ -125,7 +127,10 @@ class Instance:
         self._folder.mkdir(parents=True, exist_ok=True)
         settings = {name: os.environ[name] for name in INHERITED if name in os.environ}
         settings |= self._environment
-        settings |= {"INSTANCE_ID": self.instance_id, "ADMIN_PORT": str(self._admin_port.port)}
+        settings |= {
+            "INSTANCE_ID": self.instance_id,
+            self._port_variable: str(self._admin_port.port),
+        }
         settings |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"} | environment
         if crash_point is not None:
             settings["CRASH_POINT"] = crash_point

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError
 
-from shared.telemetry.logs import REPEAT_INTERVAL_S, Repeats, configure_logs, get_logger
+from shared.telemetry.logs import REPEAT_INTERVAL_S, Repeats, Seldom, configure_logs, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,3 +136,21 @@ def test_a_broker_without_a_coordinator_yet_is_no_error(
     coordinator.error("Group Coordinator Request failed: %s", GroupCoordinatorNotAvailableError())
     coordinator.error("LeaveGroup request failed: %s", KafkaConnectionError())
     assert [line["level"] for line in lines(capsys)] == ["warning", "error"]
+
+
+def test_what_may_happen_with_each_message_is_told_seldom_and_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("INFO", service="stock", instance="stock-0")
+    clock = [0.0]
+    seldom = Seldom("stock", lambda: clock[-1])
+    for now in (0.0, 1.0, REPEAT_INTERVAL_S - 0.1, REPEAT_INTERVAL_S):
+        clock.append(now)
+        seldom.warning("turned_away", why="too many")
+    seldom.warning("something_else")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["suppressed"]) for line in lines] == [
+        ("turned_away", 0),
+        ("turned_away", 2),
+        ("something_else", 0),
+    ]

@@ -90,7 +90,8 @@ WHERE call.key = row.key;
 -- name: claim_calls
 -- Takes the leases of calls that are due: those asked about before, at most as many as the budget
 -- of retries says, then those that nobody has made yet. A call whose lease ran out may have been
--- sent by who had it, so it counts as sent, until then. Locked rows are being decided: passed by.
+-- sent by who had it, so it counts as sent, from the beginning of that lease until its end. Locked
+-- rows are being decided: passed by.
 WITH retries AS (
     SELECT key FROM gateway_call
     WHERE next_at <= now() AND attempt > 0
@@ -111,7 +112,9 @@ SET owner = :owner, attempt = attempt + 1,
     next_at = now() + make_interval(secs => :lease_s),
     state = CASE WHEN call.owner IS NOT NULL THEN 'UNKNOWN' ELSE call.state END,
     sends = sends + (call.owner IS NOT NULL)::int,
-    first_sent_at = CASE WHEN call.owner IS NOT NULL THEN coalesce(first_sent_at, now())
+    first_sent_at = CASE WHEN call.owner IS NOT NULL
+                         THEN coalesce(first_sent_at,
+                                       call.next_at - make_interval(secs => :lease_s))
                          ELSE first_sent_at END,
     expires_at = CASE WHEN call.owner IS NOT NULL THEN next_at ELSE expires_at END
 FROM due, payment
