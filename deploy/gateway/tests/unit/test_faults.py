@@ -122,6 +122,12 @@ def test_another_seed_strikes_others() -> None:
     assert struck(1) == struck(1) != struck(2)
 
 
+def test_each_request_under_a_key_is_drawn_anew() -> None:
+    faults = Faults(rules=(Rule(fault="throttle", share=0.5),))
+    drawn = [faults.choose("request", "charge", "k", attempt, [0]) for attempt in range(1, 65)]
+    assert set(drawn) == {None, 0}
+
+
 @pytest.mark.parametrize(
     ("document", "text"),
     [
