@@ -20,10 +20,11 @@ import asyncpg
 from orderctl import metrics
 from orderctl.answering import SilentError, while_it_answers
 from orderctl.auditing import sources
-from shared.admin import HttpServer, admin_app
+from shared.admin import admin_app
 from shared.audit import RUNBOOK, Moment, Orders, Report, check_pass
 from shared.audit.invariants import load
 from shared.database import Queries
+from shared.serving import HttpServer
 from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +17,7 @@ from starlette.routing import Route
 from shared.database.faults import cause, leaves_pool_stale
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from pydantic import ValidationError
     from starlette.requests import Request
@@ -74,42 +72,6 @@ def admin_app(checks: Mapping[str, Check], routes: Sequence[BaseRoute] = ()) -> 
             asyncpg.InternalClientError: _database_away,
         },
     )
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn inside the service's own event loop; signals stay with the service."""
-
-    def __init__(self, app: Starlette, host: str, port: int, *, name: str = "admin") -> None:
-        """Serve `app` on `host`:`port`; `name` is the port's, for who finds it taken."""
-        self._name = name
-        super().__init__(
-            uvicorn.Config(
-                app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
-                timeout_graceful_shutdown=1,
-            )
-        )  # fmt: skip
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signal handlers alone."""
-        yield
-
-    async def serve_until(self, stopped: asyncio.Event) -> None:
-        """Serve until `stopped` is set; raises OSError where the port is taken."""
-
-        async def stop() -> None:
-            await stopped.wait()
-            self.should_exit = True
-
-        watcher = asyncio.create_task(stop())
-        try:
-            await self.serve()
-        except SystemExit as refused:  # uvicorn ends the process when it can't bind
-            raise OSError(
-                f"the {self._name} port {self.config.host}:{self.config.port} can't be opened"
-            ) from refused
-        finally:
-            watcher.cancel()
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:

@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
 from shared import backoff
-from shared.admin import HttpServer, admin_app
+from shared.admin import admin_app
 from shared.background import Loop, repeat
 from shared.contracts.topics import TOPICS
 from shared.database.pool import connect_pool
@@ -36,6 +36,7 @@ from shared.pipeline.sweeper import InboxJanitor, Janitor, Sweeper
 from shared.pipeline.watchdog import Watchdog
 from shared.pipeline.work import Work
 from shared.preconditions import StartError, wait_until_fit
+from shared.serving import HttpServer
 from shared.telemetry.logs import configure_logs, get_logger
 from shared.telemetry.tracing import Tracing
 

@@ -72,6 +72,11 @@ class Books:
             call = replace(call, owner=None, next_at=lease.now)
         self.put(call)
 
+    def ask_now(self, call: Call) -> None:
+        """Somebody waits for what comes of it: no pause any more, where nobody is at it."""
+        if self.lease is not None and call.owner is None and call.next_at is not None:
+            self.put(replace(call, next_at=min(call.next_at, self.lease.now)))
+
     def is_unsent(self, call: Call) -> bool:
         """Whether nobody has sent it, and nobody will where it is made void in this chunk: nobody
         has its lease, or a courier that is given it once this is committed."""

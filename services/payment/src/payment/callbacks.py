@@ -13,7 +13,7 @@ import hmac
 import re
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
@@ -66,18 +66,32 @@ class SignatureError(Exception):
     """The callback is not the gateway's, or not of now."""
 
 
-def check_signature(secret: bytes, header: str, body: bytes, now_s: float) -> None:
-    """Raises `SignatureError` unless `header` signs `body` with `secret`, within the window."""
+class Signature(NamedTuple):
+    """What the header says."""
+
+    sent_at: str
+    """Seconds since 1970, as they came: a part of what is signed."""
+    digest: str
+
+
+def read_signature(header: str) -> Signature:
+    """Raises `SignatureError` where it is none."""
     found = _SIGNATURE.fullmatch(header)
     if found is None:
         raise SignatureError("Gateway-Signature must read t=SECONDS,v1=HEX")
-    sent_at, signature = found.groups()
-    expected = hmac.new(secret, sent_at.encode() + b"." + body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected, signature):
+    return Signature(*found.groups())
+
+
+def check_signature(secret: bytes, signature: Signature, body: bytes, now_s: float) -> None:
+    """Raises `SignatureError` unless it signs `body` with `secret`, within the window."""
+    signed = signature.sent_at.encode() + b"." + body
+    expected = hmac.new(secret, signed, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, signature.digest):
         raise SignatureError("the signature is not over these bytes with this secret")
-    if abs(now_s - int(sent_at)) > WINDOW_S:
+    age_s = now_s - int(signature.sent_at)
+    if abs(age_s) > WINDOW_S:
         raise SignatureError(
-            f"signed {now_s - int(sent_at):.0f} s ago; {WINDOW_S} s are allowed. Compare the clocks"
+            f"signed {age_s:.0f} s ago; {WINDOW_S} s are allowed. Compare the clocks"
         )
 
 
@@ -94,24 +108,22 @@ class Callbacks:
         return [Route(PATH, self.hear, methods=["POST"])]
 
     async def hear(self, request: Request) -> Response:
-        """Take one callback."""
+        """Take one callback. What isn't signed at all, or too long, is not read."""
         try:
+            signature = read_signature(request.headers.get("Gateway-Signature", ""))
             async with asyncio.timeout(BODY_WITHIN_S):
                 body = await _read(request)
+            check_signature(self._secret, signature, body, time.time())
+        except SignatureError as error:
+            _log.warning("callback_refused", detail=str(error))
+            return _refused(HTTPStatus.UNAUTHORIZED, "bad_signature", str(error))
+        except _TooLargeError:
+            detail = f"over {MAX_BODY_BYTES} bytes"
+            return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
         except TimeoutError:
             return _refused(HTTPStatus.REQUEST_TIMEOUT, "slow", "the body did not come in time")
         except ClientDisconnect:
             return _refused(HTTPStatus.BAD_REQUEST, "cut_off", "the body did not come whole")
-        if body is None:
-            return _refused(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"over {MAX_BODY_BYTES} bytes"
-            )
-        try:
-            header = request.headers.get("Gateway-Signature", "")
-            check_signature(self._secret, header, body, time.time())
-        except SignatureError as error:
-            _log.warning("callback_refused", detail=str(error))
-            return _refused(HTTPStatus.UNAUTHORIZED, "bad_signature", str(error))
         try:
             event = _EVENT.validate_json(body)
         except ValidationError as error:
@@ -154,14 +166,21 @@ def _finding(event: _ChargeEvent | _RefundEvent) -> Finding | None:
     return None
 
 
-async def _read(request: Request) -> bytes | None:
-    """The body as it came; None where it is too long."""
-    body = b""
+class _TooLargeError(Exception):
+    pass
+
+
+async def _read(request: Request) -> bytes:
+    """The body as it came. Raises `_TooLargeError`, as soon as that is known."""
+    announced = request.headers.get("Content-Length", "0")
+    if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
+        raise _TooLargeError
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY_BYTES:
-            return None
-    return body
+            raise _TooLargeError
+    return bytes(body)
 
 
 def _refused(status: int, outcome: str, detail: str) -> Response:

@@ -2,10 +2,11 @@
 Pure.
 
     INTENDED ─ sent, no answer ─▶ UNKNOWN ─ asked for by its key ─▶ SUCCEEDED, DECLINED
-       ▲                            ▲  │
-       │ not taken: 429, expired    │  └─▶ ABSENT: sent again under the same key, or watched
-       └────────────────────────────┘
-    WAITING: a refund before its charge is known.  VOID: never to be sent.  QUARANTINED: a person
+       │                           ▲   │
+       │                           │   └─ the gateway doesn't know it ─▶ ABSENT
+       └─ 429, expired: later      └──── sent again under the same key ────┘
+    WAITING: a refund before its charge is known.  WATCHED: absent, and nobody wants it any more.
+    VOID: never to be sent.  QUARANTINED: a person has to look.
 
 What is said for certain (taken, declined, given back) counts whenever it is heard, and nothing
 takes it back. That nothing was found counts only under the lease in which it was asked.
@@ -41,6 +42,8 @@ class CallState(StrEnum):
     """It was sent, and nobody knows what came of it."""
     ABSENT = "ABSENT"
     """The gateway doesn't know the key. That is no promise: it may turn up later."""
+    WATCHED = "WATCHED"
+    """As ABSENT, and its order was told so: it is asked for at times, and never sent."""
     SUCCEEDED = "SUCCEEDED"
     DECLINED = "DECLINED"
     VOID = "VOID"
@@ -175,6 +178,8 @@ class Pace:
 
 
 CLOSED: Final = frozenset({CallState.SUCCEEDED, CallState.DECLINED, CallState.VOID})
+RETURNED: Final = "returned"
+"""The code of a charge that was captured and given back by somebody else: no money moved."""
 
 
 def key_of(kind: CallKind, order_id: str) -> str:
@@ -233,8 +238,10 @@ def _release(
     match answer:
         case NotTaken(after_s=after_s) if after_s is not None:
             pause = max(timedelta(seconds=after_s), pace.first_pause)
-        case Absent():
+        case Absent() if call.state is not CallState.WATCHED:
             call = replace(call, state=CallState.ABSENT)
+        case Silent() if call.state is CallState.WATCHED:
+            pass
         case Silent() if finding.expires_at is not None or not answer.is_failure:
             call = replace(_sent(call, finding, now), state=CallState.UNKNOWN)
     return replace(call, owner=None, next_at=now + pause)
@@ -258,6 +265,8 @@ def _hear(call: Call, fact: Fact) -> Call:
         case CallKind.CHARGE, Declined():
             if call.state in (CallState.SUCCEEDED, CallState.VOID):
                 return call
+            if call.reference is not None and fact.code != RETURNED:
+                return call  # it was captured before: a person looks, whatever is said since
             return _closed(call, CallState.DECLINED)
         case CallKind.REFUND, Refunded():
             if call.state is CallState.SUCCEEDED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from payment.calls import CallState
-from payment.metrics import OLDEST_OPEN, OPEN_CALLS
+from payment.metrics import OLDEST_OPEN, OPEN_CALLS, WATCH_OVERDUE
 from payment.store import Store, queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
@@ -19,9 +19,8 @@ KEEP_EVENTS_S: Final = 7 * 86_400.0
 """Longer than any gateway repeats a callback; its signature is refused long before."""
 EVENTS_AT_ONCE: Final = 1_000
 
-WATCHED: Final = "WATCHED"
-"""The gateway doesn't know the charge, and its order was given up: it may still turn up."""
-_STATES: Final = (CallState.INTENDED, CallState.UNKNOWN, CallState.ABSENT, WATCHED)
+_OPEN: Final = (CallState.INTENDED, CallState.UNKNOWN, CallState.ABSENT, CallState.WAITING)
+_COUNTED: Final = (*_OPEN, CallState.WATCHED, CallState.QUARANTINED)
 
 
 class Census:
@@ -36,9 +35,11 @@ class Census:
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             rows = await queries.count_open_calls.rows(connection)
         counts = {row["state"]: row["calls"] for row in rows}
-        for state in _STATES:
+        ages_s = {row["state"]: max(row["oldest_s"] or 0.0, 0.0) for row in rows}
+        for state in _COUNTED:
             OPEN_CALLS.labels(state).set(counts.get(state, 0))
-        OLDEST_OPEN.set(max([row["oldest_s"] or 0.0 for row in rows], default=0.0))
+        OLDEST_OPEN.set(max([ages_s.get(state, 0.0) for state in _OPEN]))
+        WATCH_OVERDUE.set(ages_s.get(CallState.WATCHED, 0.0))
 
     async def forget(self) -> Swept:
         """Delete a batch of callbacks that can't come again."""

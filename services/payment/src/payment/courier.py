@@ -14,12 +14,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from payment.breaker import Breaker, RetryBudget
-from payment.calls import Finding, Lease, NotTaken, Silent, must_ask
+from payment.calls import CallState, Finding, Lease, NotTaken, Silent, must_ask
 from payment.metrics import BREAKER, CALL_SECONDS, CALLS
 from payment.store import Store
 from shared import crash_points
 from shared.database.pool import ACQUIRE_TIMEOUT_S
-from shared.pipeline.sweeper import Swept
 from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ class Courier:
         self._owner = owner
         self._settings = settings
         self._budget = RetryBudget(settings.retries_per_s)
+        self._watching = RetryBudget(settings.watches_per_s)
         self._errands: set[asyncio.Task[None]] = set()
         self._quiet_until_s = 0.0
         """The gateway asked to be left alone until then."""
@@ -89,7 +89,7 @@ class Courier:
         for call in calls:
             self._begin(call, begun_s, is_wanted=True)
 
-    async def run_once(self) -> Swept:
+    async def run_once(self) -> None:
         """Claim what is due, and make these calls."""
         now_s = time.monotonic()
         BREAKER.state(self.breaker.state)
@@ -97,18 +97,24 @@ class Courier:
         admitted = self.breaker.room(now_s)
         room = room if admitted is None else min(room, admitted)
         if room <= 0 or self._is_left_alone(now_s):
-            return Swept(0, more=False)
+            return
         retries = min(room, self._budget.room(now_s))
+        watches = min(room, self._watching.room(now_s))
         async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             begun_s = time.monotonic()
             claimed = await Store(connection).claim_calls(
-                self._owner, self._settings.lease_s, calls=room, retries=retries
+                self._owner,
+                self._settings.lease_s,
+                calls=room,
+                retries=retries,
+                watches=watches,
             )
-        again = sum([call.attempt > 1 for call, _ in claimed])
-        self._budget.spend(retries=again, news=len(claimed) - again)
+        watched = sum([call.state is CallState.WATCHED for call, _ in claimed])
+        again = sum([call.attempt > 1 for call, _ in claimed]) - watched
+        self._watching.spend(retries=watched, news=0)
+        self._budget.spend(retries=again, news=len(claimed) - again - watched)
         for call, is_wanted in claimed:
             self._begin(call, begun_s, is_wanted=is_wanted)
-        return Swept(len(claimed), more=False)
 
     async def finish(self) -> None:
         """Begin nothing any more, and wait until what is under way is answered and settled."""

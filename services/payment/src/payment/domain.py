@@ -26,9 +26,9 @@ from shared.contracts.refusals import CommandRefusal, Refused
 
 if TYPE_CHECKING:
     from payment.books import Books
+    from payment.verdicts import SagaReply
 
 SagaCommand: TypeAlias = ChargePayment | RefundPayment
-SagaReply: TypeAlias = PaymentCharged | PaymentRefused | PaymentRefunded
 
 _REFUNDABLE: Final = frozenset({PaymentState.CAPTURED, PaymentState.PENDING})
 
@@ -49,6 +49,11 @@ def _charge(
     books: Books, command: ChargePayment, traceparent: str
 ) -> PaymentCharged | PaymentRefused | Refused | None:
     payment = books.payment(command.order_id)
+    if payment is None and command.points > command.amount:
+        return Refused(
+            CommandRefusal.INVALID_COMMAND,
+            f"{command.points} points of {command.amount} in all: points are a part of the amount",
+        )
     if payment is None:
         payment = _first_charge(books, command, traceparent)
         books.put(payment)
@@ -96,6 +101,10 @@ def _refund(books: Books, command: RefundPayment, traceparent: str) -> PaymentRe
     elif payment.charge is not None and payment.state in _REFUNDABLE:
         payment = _undo(books, payment, payment.charge, command, traceparent)
         books.put(payment)
+    elif payment.state is PaymentState.CANCELLING:
+        books.ask_now(books.call_of(CallKind.CHARGE, payment))
+    elif payment.state is PaymentState.REFUNDING:
+        books.ask_now(books.call_of(CallKind.REFUND, payment))
     return refund_verdict(payment, command.command_id)
 
 
@@ -115,6 +124,5 @@ def _undo(
         books.release(payment)
         return replace(payment, state=PaymentState.TOMBSTONE)
     books.put(replace(refund, state=CallState.WAITING))
-    if asked.owner is None and asked.next_at is not None and books.lease is not None:
-        books.put(replace(asked, next_at=min(asked.next_at, books.lease.now)))
+    books.ask_now(asked)
     return replace(payment, state=PaymentState.CANCELLING)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from payment.calls import (
+    RETURNED,
     Absent,
     CallKind,
     Captured,
@@ -25,7 +26,7 @@ from payment.calls import (
     Refunded,
     Silent,
 )
-from shared.contracts.base import format_time
+from shared.contracts.base import MAX_TOTAL, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,15 +36,27 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_RETRY_AFTER_S: Final = 60.0
+CONNECTED_WITHIN: Final = 0.5
+"""Of the time that a request has. Past it nothing was sent, which is certain."""
+_REFUSED: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+
+
+_ID: Final = r"^[!-~]{1,255}$"
+"""Printable ASCII: what the gateway says goes into rows."""
 
 
 class _Resource(BaseModel):
     model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="ignore")
 
-    id: str = Field(min_length=1, max_length=255)
-    idempotency_key: str = Field(min_length=1, max_length=255)
-    amount: int
-    currency: str = Field(max_length=8)
+    id: str = Field(pattern=_ID)
+    idempotency_key: str = Field(pattern=_ID)
+    amount: int = Field(ge=0, le=MAX_TOTAL)
+    currency: str = Field(pattern=r"^[A-Za-z]{1,8}$")
 
 
 class Charge(_Resource):
@@ -57,7 +70,7 @@ class Charge(_Resource):
         """What it says of the call with its key."""
         match self.status:
             case "captured" if self.refunded and self.refunded == self.amount:
-                return Declined("returned")  # captured and given back, by somebody else than us
+                return Declined(RETURNED)
             case "captured":
                 return Captured(self.id, self.amount, self.currency)
             case "declined":
@@ -69,13 +82,17 @@ class Charge(_Resource):
 class Refund(_Resource):
     """A refund as the gateway tells of it."""
 
-    status: Literal["succeeded", "processing"]
+    status: Literal["succeeded", "processing", "failed"]
 
     def meaning(self) -> Answer:
         """What it says of the call with its key."""
-        if self.status == "succeeded":
-            return Refunded(self.amount, self.currency)
-        return Silent("processing", is_failure=False)
+        match self.status:
+            case "succeeded":
+                return Refunded(self.amount, self.currency)
+            case "processing":
+                return Silent("processing", is_failure=False)
+            case "failed":
+                return Contradiction("the gateway can't give the money back")
 
 
 class _Charges(BaseModel):
@@ -101,13 +118,12 @@ class Reply(NamedTuple):
 class Gateway:
     """A client of the gateway. One request a call, each within a time limit."""
 
-    def __init__(self, url: str, api_key: str, *, timeout_s: float, at_once: int) -> None:
+    def __init__(self, url: str, api_key: str, *, timeout_s: float) -> None:
         """`timeout_s` is for all of a request, from connecting to the last byte. Connects when it
         is first used."""
         self._url = url.rstrip("/")
         self._api_key = api_key
         self._timeout_s = timeout_s
-        self._at_once = at_once
         self._open: aiohttp.ClientSession | None = None
 
     async def send(self, call: Call, expires_at: datetime) -> Answer:
@@ -152,20 +168,23 @@ class Gateway:
     async def _find_given_back(self, call: Call) -> Answer:
         """A refund whose key isn't known: somebody may have given the money back by hand."""
         found = await self._ask("GET", f"/v1/charges/{call.reference}")
-        if isinstance(found, Reply) and found.status == HTTPStatus.OK:
-            try:
-                charge = Charge.model_validate_json(found.body)
-            except ValidationError:
-                return Absent()
-            if charge.refunded >= call.amount:
-                return Refunded(charge.refunded, charge.currency)
+        if not isinstance(found, Reply):
+            return Silent(found.why, found.is_failure)
+        if found.status != HTTPStatus.OK:
+            return _unclear(found)
+        try:
+            charge = Charge.model_validate_json(found.body)
+        except ValidationError as error:
+            return Silent(f"unreadable answer: {error.errors()[0]['msg']}"[:200])
+        if charge.refunded >= call.amount:
+            return Refunded(charge.refunded, charge.currency)
         return Absent()
 
     async def _ask(self, method: str, path: str, **options: Any) -> Reply | Silent | NotTaken:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._request(method, path, options)
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return NotTaken(f"no connection: {error}"[:200])
         except TimeoutError:
             return Silent(f"no answer in {self._timeout_s:g} s")
@@ -187,8 +206,11 @@ class Gateway:
         if self._open is None:
             self._open = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {self._api_key}"},
-                timeout=aiohttp.ClientTimeout(total=None),  # the limit is on the whole, see `_ask`
-                connector=aiohttp.TCPConnector(limit=self._at_once),
+                # the limit on the whole is in `_ask`
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECTED_WITHIN * self._timeout_s
+                ),
+                connector=aiohttp.TCPConnector(limit=0),  # the courier counts
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._open
@@ -219,15 +241,11 @@ def _judge_sent(call: Call, response: Reply) -> Answer:
     if status == HTTPStatus.PAYMENT_REQUIRED and call.kind is CallKind.CHARGE:
         return Declined(code or "declined")
     if code == "request_expired":
-        return NotTaken("expired before it was taken", is_failure=False)
+        return NotTaken("expired before it was taken: are its clock and the database's right?")
     if code == "idempotency_key_in_flight":
         return Silent("the same key is under way", is_failure=False)
-    if status in (
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.CONFLICT,
-    ) or (status == HTTPStatus.NOT_FOUND and code):
-        return Contradiction(f"{status} {code or 'refused without a code'}")
+    if status in _REFUSED and code:  # without a code it isn't the gateway that speaks
+        return Contradiction(f"{status} {code}")
     return _unclear(response)
 
 

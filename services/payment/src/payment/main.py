@@ -11,7 +11,7 @@ from payment.census import CENSUS_INTERVAL_S, JANITOR_INTERVAL_S, Census
 from payment.consumers import routes
 from payment.courier import CLAIM_INTERVAL_S, Courier
 from payment.gateway import Gateway
-from payment.outcomes import Outcomes
+from payment.outcomes import REDIS_INTERVAL_S, Outcomes
 from payment.settings import Settings
 from payment.settler import Inflow, Settler
 from shared.background import Loop
@@ -36,13 +36,20 @@ def compose(settings: Settings) -> Service:
         routes=routes(settings.currency, courier, outcomes),
     )
     service.closing(outcomes)
-    service.add_loop(Loop("outcomes", outcomes.run_once, 0.0))
+    service.add_loop(Loop("outcomes", outcomes.kept.run_once, 0.0))
+    service.add_loop(Loop("outcomes' Redis", outcomes.find_redis, REDIS_INTERVAL_S))
     if courier is None:
         return service
     service.finishing(courier.finish)
     service.closing(courier)
     settler = Settler(
-        inflow, service.work, courier, currency=settings.currency, pace=settings.pace()
+        inflow,
+        service.work,
+        courier,
+        lambda: service.pool,
+        currency=settings.currency,
+        pace=settings.pace(),
+        keep_s=settings.gateway_lease_s,
     )
     census = Census(service.pool)
     service.add_loop(Loop("gateway calls", courier.run_once, CLAIM_INTERVAL_S))
@@ -63,7 +70,6 @@ def _courier(settings: Settings, inflow: Inflow, pool: Callable[[], Pool]) -> Co
         settings.gateway_url,
         settings.gateway_api_key.get_secret_value(),
         timeout_s=settings.gateway_timeout_s,
-        at_once=settings.gateway_calls_at_once,
     )
     return Courier(gateway, inflow, pool, settings.instance_id, settings.gateway())
 

@@ -24,11 +24,18 @@ LATE_CAPTURES = Counter(
     "payment_late_captures_total", "Captures that turned up after their order was given up"
 )
 QUARANTINED = Counter("payment_quarantined_total", "Calls that a person has to look at")
+NEWS_RETRIES = Counter(
+    "payment_news_retries_total", "Transactions over answers that were run again", ["cause"]
+)
 UNSETTLED = Counter("payment_news_dropped_total", "Answers that could not be settled")
 OPEN_CALLS = Gauge("payment_gateway_open_calls", "Calls without an outcome", ["state"])
 OLDEST_OPEN = Gauge(
     "payment_gateway_oldest_open_seconds", "Age of the oldest call that isn't settled"
 )
-OUTCOMES = Counter("payment_outcomes_total", "Outcomes looked up for repeated charges", ["found"])
+WATCH_OVERDUE = Gauge(
+    "payment_gateway_watch_overdue_seconds",
+    "By how much a watched call is asked for later than RECONCILE_INTERVAL_S says",
+)
+OUTCOMES = Counter("payment_outcomes_total", "Repeated charges answered from Redis")
 OUTCOMES_AWAY = Gauge("payment_outcomes_away", "1 while Redis keeps no outcomes")
 OUTCOMES_DROPPED = Counter("payment_outcomes_dropped_total", "Outcomes that Redis did not keep")

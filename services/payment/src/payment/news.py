@@ -11,24 +11,30 @@ not there         send again       TOMBSTONE, once no     watch on
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from payment.calls import Call, CallKind, CallState, Finding, Pace, learn, quarantine, void
+from payment.calls import (
+    Absent,
+    Call,
+    CallKind,
+    CallState,
+    Finding,
+    Pace,
+    learn,
+    quarantine,
+    void,
+)
 from payment.records import Payment, PaymentState
 from payment.verdicts import charge_verdict, refund_verdict
-from shared.contracts.payment import (
-    PaymentCharged,
-    PaymentRefunded,
-    PaymentRefusal,
-    PaymentRefused,
-)
+from shared.contracts.payment import PaymentRefusal
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from payment.books import Books
+    from payment.verdicts import SagaReply
 
-SagaReply: TypeAlias = PaymentCharged | PaymentRefused | PaymentRefunded
+_ASKED_FOR: Final = frozenset({CallState.UNKNOWN, CallState.ABSENT, CallState.WATCHED})
 
 
 class Settled(NamedTuple):
@@ -50,7 +56,6 @@ def settle(books: Books, finding: Finding, now: datetime, pace: Pace) -> Settled
         return None
     books.put(call)
     told = _Told(books, payment, call)
-    sent_until = now if books.lease is None else books.lease.until  # were it sent again at once
     is_new = call.state is not before.state
     match call.kind, call.state:
         case CallKind.CHARGE, CallState.SUCCEEDED if is_new:
@@ -59,14 +64,12 @@ def settle(books: Books, finding: Finding, now: datetime, pace: Pace) -> Settled
             return told.declined()
         case CallKind.REFUND, CallState.SUCCEEDED if is_new:
             return told.given_back()
-        case _, CallState.UNKNOWN | CallState.ABSENT if pace.forgets(call, sent_until):
-            told.forgotten()
-        case CallKind.CHARGE, CallState.ABSENT:
-            return told.absent(finding.leased_at or now, now, pace)
-        case CallKind.CHARGE, CallState.INTENDED if not call.sends:
-            return told.not_sent()
-        case CallKind.REFUND, CallState.ABSENT:
-            books.put(replace(call, next_at=now))  # to be sent again
+    if call.state in _ASKED_FOR and pace.forgets(call, _sent_again_until(books, now)):
+        told.forgotten()
+    elif isinstance(finding.answer, Absent):
+        return told.absent(finding.leased_at, now, pace)
+    elif call.kind is CallKind.CHARGE and call.state is CallState.INTENDED and not call.sends:
+        return told.not_sent()
     return None
 
 
@@ -114,19 +117,19 @@ class _Told:
             case _:
                 return None  # a tombstone needs no watching any more
 
-    def absent(self, asked_at: datetime, now: datetime, pace: Pace) -> Settled | None:
-        """`asked_at` is the earliest moment at which the gateway can have said so."""
+    def absent(self, asked_at: datetime | None, now: datetime, pace: Pace) -> Settled | None:
+        """The gateway said so itself, at `asked_at` at the earliest."""
         books, call = self.books, self.call
         match self.payment.state:
-            case PaymentState.PENDING:
+            case PaymentState.PENDING | PaymentState.REFUNDING:
                 books.put(replace(call, next_at=now))  # to be sent again
-            case PaymentState.CANCELLING if call.expires_at and asked_at < call.expires_at:
+            case PaymentState.CANCELLING if _may_be_on_its_way(call, asked_at):
                 books.put(replace(call, next_at=call.expires_at))
-            case PaymentState.CANCELLING:
-                books.put(replace(call, next_at=now + pace.interval))
-                return self._cancelled()
             case _:
-                books.put(replace(call, next_at=now + pace.interval))
+                watched = CallState.WATCHED
+                books.put(replace(call, state=watched, next_at=now + pace.interval))
+                if self.payment.state is PaymentState.CANCELLING:
+                    return self._cancelled()
         return None
 
     def not_sent(self) -> Settled | None:
@@ -139,8 +142,7 @@ class _Told:
     def forgotten(self) -> None:
         """From here on the same key could mean a second charge, or a second refund."""
         if self.payment.state is PaymentState.TOMBSTONE:
-            watched = replace(self.call, state=CallState.ABSENT, owner=None, next_at=None)
-            self.books.put(watched)
+            self.books.put(replace(self.call, owner=None, next_at=None))  # watched no more
         else:
             why = "unknown for as long as the gateway keeps its keys"
             self.books.put(quarantine(self.call, why))
@@ -172,3 +174,13 @@ class _Told:
     def _refunded(self, payment: Payment, refund: Call) -> Settled | None:
         reply = refund_verdict(payment, refund.command_id)
         return None if reply is None else Settled(refund, reply)
+
+
+def _sent_again_until(books: Books, now: datetime) -> datetime:
+    """Until when the gateway would take it, were it sent again at once."""
+    return now if books.lease is None else books.lease.until
+
+
+def _may_be_on_its_way(call: Call, asked_at: datetime | None) -> bool:
+    """Whether a request may have been taken after the gateway said that it has none."""
+    return call.expires_at is not None and (asked_at is None or asked_at < call.expires_at)

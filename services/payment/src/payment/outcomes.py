@@ -8,6 +8,7 @@ answer, 5xx, 429, an open breaker) is no outcome and is kept nowhere.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from shared.contracts.payment import ChargePayment
 
 KEEP_S: Final = 86_400
+REDIS_INTERVAL_S: Final = 1.0
+"""A Redis that was lost is looked for so often."""
 WARM_S: Final = 60.0
 """Commands are looked up for so long after one came again."""
 
@@ -60,8 +63,7 @@ class Outcomes:
         except RedisAwayError as error:
             self.reach.lost(error)
             return {}
-        OUTCOMES.labels("found").inc(len(found))
-        OUTCOMES.labels("missing").inc(len(asked) - len(found))
+        OUTCOMES.inc(len(found))
         recalled = {}
         for order_id, text in found.items():
             reply = _reply(text, asked[order_id])
@@ -86,11 +88,11 @@ class Outcomes:
             ]
         )
 
-    async def run_once(self) -> None:
-        """Wait for something to keep, and keep it."""
-        await self.kept.run_once()
+    async def find_redis(self) -> None:
+        """Look for Redis where it was lost."""
         if self.reach.is_away:
-            await self.reach.find()
+            with contextlib.suppress(RedisAwayError):
+                await self.reach.find()
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
 from payment.calls import Pace
 from shared.settings import ServiceSettings, check_lease
+
+MIN_SECRET_CHARS: Final = 16
 
 
 class GatewaySettings(NamedTuple):
@@ -19,6 +21,7 @@ class GatewaySettings(NamedTuple):
     calls_at_once: int
     lease_s: float
     retries_per_s: float
+    watches_per_s: float
     callback_url: str | None
     pace: Pace
 
@@ -37,6 +40,8 @@ class Settings(ServiceSettings):
     """Of one instance."""
     gateway_retries_per_s: float = Field(default=50.0, ge=1, le=10_000)
     """Of one instance: calls that are made again, beside half as many as are new."""
+    gateway_watches_per_s: float = Field(default=50.0, ge=1, le=10_000)
+    """Of one instance, at most: questions about charges whose orders were given up."""
     gateway_key_retention_s: float = Field(default=86_400.0, ge=600)
     """The gateway knows a key for at least so long. What is unknown by then needs a person."""
     gateway_retry_first_s: float = Field(default=0.5, gt=0, le=60)
@@ -67,14 +72,20 @@ class Settings(ServiceSettings):
                 "GATEWAY_KEY_RETENTION_S must be at least four times RECONCILE_INTERVAL_S, or an"
                 " unknown call is never asked for before the gateway forgets it"
             )
-        if self.gateway_webhook_secret.get_secret_value() and not (
-            self.callback_port or self.callback_url
-        ):
-            raise ValueError(
-                "GATEWAY_WEBHOOK_SECRET is set: set CALLBACK_PORT, where callbacks are taken, and"
-                " CALLBACK_URL where the gateway reaches it by another name"
-            )
+        if secret := self.gateway_webhook_secret.get_secret_value():
+            self._check_callbacks(secret)
         return self
+
+    def _check_callbacks(self, secret: str) -> None:
+        if len(secret) < MIN_SECRET_CHARS:
+            raise ValueError(f"GATEWAY_WEBHOOK_SECRET needs {MIN_SECRET_CHARS} characters or more")
+        if not self.callback_port:
+            raise ValueError("GATEWAY_WEBHOOK_SECRET is set: set CALLBACK_PORT, to take callbacks")
+        if self.callback_url is None and self.callback_host in ("0.0.0.0", "::", ""):  # noqa: S104
+            raise ValueError(
+                f"CALLBACK_HOST is {self.callback_host}, which the gateway can't call: set"
+                " CALLBACK_URL, as http://payment.example:8085/gateway/callbacks"
+            )
 
     def pace(self) -> Pace:
         """How calls are asked about."""
@@ -93,6 +104,7 @@ class Settings(ServiceSettings):
             self.gateway_calls_at_once,
             self.gateway_lease_s,
             self.gateway_retries_per_s,
+            self.gateway_watches_per_s,
             (self.callback_url or own) if takes_callbacks else None,
             self.pace(),
         )

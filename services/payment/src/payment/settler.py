@@ -11,24 +11,33 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from payment.books import Books
 from payment.calls import CallState
 from payment.handlers import REPLIES
-from payment.metrics import CALLBACKS, LATE_CAPTURES, QUARANTINED, REFUSALS, UNSETTLED
+from payment.metrics import (
+    CALLBACKS,
+    LATE_CAPTURES,
+    NEWS_RETRIES,
+    QUARANTINED,
+    REFUSALS,
+    UNSETTLED,
+)
 from payment.news import settle
 from payment.store import Store, saved
-from shared import crash_points
+from shared import backoff, crash_points
 from shared.contracts.base import message_id
 from shared.contracts.payment import PaymentRefused
+from shared.database import faults
 from shared.pipeline import Committed, Outgoing
-from shared.telemetry.logs import get_logger
+from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from payment.calls import Finding, Pace
     from payment.courier import Courier
-    from shared.database import Connection, Write
+    from shared.database import Connection, Pool, Write
     from shared.pipeline.work import Work
 
 _log = get_logger(__name__)
+_seldom = Seldom(__name__)
 
 FINDINGS_AT_ONCE: Final = 500
 FINDINGS_WAITING: Final = 5_000
@@ -98,36 +107,61 @@ class Settler:
     stays open, and is asked about again once its lease is over."""
 
     def __init__(
-        self, inflow: Inflow, work: Work, courier: Courier, *, currency: str, pace: Pace
+        self,
+        inflow: Inflow,
+        work: Work,
+        courier: Courier,
+        pool: Callable[[], Pool],
+        *,
+        currency: str,
+        pace: Pace,
+        keep_s: float,
     ) -> None:
-        """Refunds that become possible are handed to `courier`."""
+        """Refunds that become possible are handed to `courier`. News are kept for `keep_s` seconds
+        where the database doesn't answer."""
         self._inflow = inflow
         self._work = work
         self._courier = courier
+        self._pool = pool
+        self._keep_s = keep_s
         self._currency = currency
         self._pace = pace
 
     async def run_once(self) -> None:
         """Wait for news, and settle them."""
         batch = await self._inflow.take()
-        if not await self._is_settled(batch) and len(batch) > 1:
-            for waiting in batch:
-                await self._is_settled([waiting])
-        self._inflow.done(batch)
-
-    async def _is_settled(self, batch: Sequence[_Waiting]) -> bool:
-        """Whether it is committed. A batch of one is over either way."""
         try:
-            await self._work.run(partial(self._settle, batch))
-        except Exception as error:  # noqa: BLE001 - told, counted, and asked for again
-            if len(batch) > 1:
-                return False
-            UNSETTLED.inc()
-            _log.warning("news_not_settled", error=type(error).__name__, detail=str(error)[:200])
-            _end(batch, error)
-            return False
-        _end(batch)
-        return True
+            await self._settle_all(batch)
+        finally:
+            self._inflow.done(batch)
+
+    async def _settle_all(self, batch: Sequence[_Waiting]) -> None:
+        """Again and again while the database is at fault, for as long as leases last: then their
+        calls are asked about again. Where a piece of news is at fault, the others go on."""
+        give_up_at_s = time.monotonic() + self._keep_s
+        attempt = 0
+        while True:
+            try:
+                await self._work.run(partial(self._settle, batch))
+            except Exception as error:  # noqa: BLE001 - told apart below, and counted
+                attempt += 1
+                is_at_fault = faults.is_message_fault(error) or faults.is_constraint(error)
+                if is_at_fault and len(batch) > 1:
+                    middle = len(batch) // 2
+                    await self._settle_all(batch[:middle])
+                    await self._settle_all(batch[middle:])
+                    return
+                if is_at_fault or time.monotonic() > give_up_at_s:
+                    _drop(batch, error)
+                    return
+                NEWS_RETRIES.labels(faults.cause(error)).inc()
+                _seldom.warning("news_retried", error=type(error).__name__, detail=str(error)[:200])
+                if faults.leaves_pool_stale(error):
+                    await self._pool().expire_connections()
+                await asyncio.sleep(backoff.delay_s(attempt))
+            else:
+                _end(batch)
+                return
 
     async def _settle(
         self, batch: Sequence[_Waiting], connection: Connection
@@ -170,10 +204,14 @@ class Settler:
         if not event_ids:
             return [waiting.finding for waiting in batch]
         new = await store.remember_events(event_ids)
-        heard = [one for one in batch if one.event_id is None or one.event_id in new]
+        heard = []
+        for one in batch:
+            if one.event_id is None or one.event_id in new:
+                new.discard(one.event_id or "")
+                heard.append(one.finding)
         if repeated := len(batch) - len(heard):
             CALLBACKS.labels("repeated").inc(repeated)
-        return [waiting.finding for waiting in heard]
+        return heard
 
     def _committed(self, books: Books, begun_s: float) -> None:
         self._courier.take(books.handed_over, begun_s)
@@ -189,6 +227,14 @@ class Settler:
                     kind=call.kind,
                     why=call.quarantine,
                 )
+
+
+def _drop(batch: Sequence[_Waiting], error: Exception) -> None:
+    UNSETTLED.inc(len(batch))
+    _log.warning(
+        "news_dropped", count=len(batch), error=type(error).__name__, detail=str(error)[:200]
+    )
+    _end(batch, error)
 
 
 def _end(batch: Sequence[_Waiting], error: Exception | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from payment.calls import Call, CallKind, CallState
+from payment.calls import Call, CallKind, CallState, key_of
 from payment.records import Charge, Payment, PaymentState, Wallet
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import PaymentRefusal
@@ -42,7 +42,8 @@ class Store:
 
     async def lock_calls(self, order_ids: Iterable[str]) -> list[Call]:
         """What was asked of the gateway for these orders, locked in key order."""
-        rows = await queries.lock_calls.rows(self._connection, order_ids=sorted(set(order_ids)))
+        keys = {key_of(kind, order_id) for order_id in order_ids for kind in CallKind}
+        rows = await queries.lock_calls.rows(self._connection, keys=sorted(keys))
         return [_call(tuple(row)) for row in rows]
 
     async def read_clock(self) -> datetime:
@@ -51,12 +52,17 @@ class Store:
         return now
 
     async def claim_calls(
-        self, owner: str, lease_s: float, *, calls: int, retries: int
+        self, owner: str, lease_s: float, *, calls: int, retries: int, watches: int
     ) -> list[tuple[Call, bool]]:
         """Take the leases of at most `calls` that are due, of which `retries` may have been made
-        before; each with whether its payment is still wanted."""
+        before, and `watches` are only watched; each with whether its payment is still wanted."""
         rows = await queries.claim_calls.rows(
-            self._connection, owner=owner, lease_s=lease_s, calls=calls, retries=retries
+            self._connection,
+            owner=owner,
+            lease_s=lease_s,
+            calls=calls,
+            retries=retries,
+            watches=watches,
         )
         return [(_call(tuple(row)[:-1]), row["is_wanted"]) for row in rows]
 

@@ -3,7 +3,7 @@ Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from payment.records import UNDECIDED, PaymentState
 from shared.contracts.effects import Effect
@@ -18,6 +18,8 @@ from shared.contracts.payment import (
 
 if TYPE_CHECKING:
     from payment.records import Payment
+
+SagaReply: TypeAlias = PaymentCharged | PaymentRefused | PaymentRefunded
 
 
 def charge_verdict(payment: Payment, command_id: str) -> PaymentCharged | PaymentRefused | None:

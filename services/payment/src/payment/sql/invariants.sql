@@ -80,7 +80,7 @@ WHERE payment.order_id IS NULL OR charge.key IS NULL
            WHEN 'PENDING' THEN charge.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
            WHEN 'CANCELLING' THEN charge.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
            WHEN 'REFUSED' THEN charge.state = 'DECLINED'
-           WHEN 'TOMBSTONE' THEN charge.state IN ('UNKNOWN', 'ABSENT', 'DECLINED', 'VOID')
+           WHEN 'TOMBSTONE' THEN charge.state IN ('WATCHED', 'DECLINED', 'VOID')
            ELSE charge.state = 'SUCCEEDED' END)
    OR (coalesce(refund.state, '') <> 'QUARANTINED'
        AND NOT CASE payment.state
@@ -93,9 +93,6 @@ WHERE payment.order_id IS NULL OR charge.key IS NULL
 -- name: calls_are_settled
 -- Invariant 5, at rest: nothing that was asked of the gateway is open, or waits for a person. A
 -- charge that the gateway doesn't know is watched after its order was given up, and that is all.
-SELECT call.order_id, call.kind, call.state, call.quarantine, call.attempt, call.next_at,
-       payment.state AS payment_state
-FROM gateway_call AS call
-JOIN payment USING (order_id)
-WHERE call.state NOT IN ('SUCCEEDED', 'DECLINED', 'VOID')
-  AND NOT (payment.state = 'TOMBSTONE' AND call.state IN ('ABSENT', 'UNKNOWN'));
+SELECT order_id, kind, state, quarantine, attempt, next_at
+FROM gateway_call
+WHERE state NOT IN ('SUCCEEDED', 'DECLINED', 'VOID', 'WATCHED');

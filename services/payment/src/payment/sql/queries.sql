@@ -55,11 +55,11 @@ WHERE wallet.user_id = row.user_id;
 SELECT clock_timestamp();
 
 -- name: lock_calls
--- The calls of these orders, locked in key order: after their payments, before wallets.
+-- What was asked under these keys, locked in key order: after their payments, before wallets.
 SELECT key, order_id, kind, state, user_id, amount, currency, command_id, traceparent, reference,
        callback_url, quarantine, owner, attempt, sends, first_sent_at, expires_at, next_at
 FROM gateway_call
-WHERE order_id = ANY (:order_ids::text[])
+WHERE key = ANY (:keys::text[])
 ORDER BY key
 FOR UPDATE;
 
@@ -88,13 +88,14 @@ FROM unnest(:keys::text[], :states::text[], :references::text[], :quarantines::t
 WHERE call.key = row.key;
 
 -- name: claim_calls
--- Takes the leases of calls that are due: those asked about before, at most as many as the budget
--- of retries says, then those that nobody has made yet. A call whose lease ran out may have been
--- sent by who had it, so it counts as sent, from the beginning of that lease until its end. Locked
--- rows are being decided: passed by.
+-- Takes the leases of calls that are due. First those to be made again or asked for, as many as the
+-- budget of retries says; then those that nobody has made yet; watched ones where room is left, as
+-- many as their own budget says, so that no number of them keeps anybody waiting.
+-- A call whose lease ran out may have been sent by who had it, so it counts as sent, from the
+-- beginning of that lease until its end. Locked rows are being decided: passed by.
 WITH retries AS (
     SELECT key FROM gateway_call
-    WHERE next_at <= now() AND attempt > 0
+    WHERE next_at <= now() AND attempt > 0 AND state <> 'WATCHED'
     ORDER BY next_at
     LIMIT :retries
     FOR UPDATE SKIP LOCKED
@@ -104,21 +105,32 @@ WITH retries AS (
     ORDER BY next_at
     LIMIT :calls - (SELECT count(*) FROM retries)
     FOR UPDATE SKIP LOCKED
+), watched AS (
+    SELECT key FROM gateway_call
+    WHERE next_at <= now() AND state = 'WATCHED'
+    ORDER BY next_at
+    LIMIT least(:watches, :calls - (SELECT count(*) FROM retries) - (SELECT count(*) FROM firsts))
+    FOR UPDATE SKIP LOCKED
 ), due AS (
-    SELECT key FROM retries UNION ALL SELECT key FROM firsts
+    SELECT key FROM retries UNION ALL SELECT key FROM firsts UNION ALL SELECT key FROM watched
 )
 UPDATE gateway_call AS call
 SET owner = :owner, attempt = attempt + 1,
     next_at = now() + make_interval(secs => :lease_s),
-    state = CASE WHEN call.owner IS NOT NULL THEN 'UNKNOWN' ELSE call.state END,
-    sends = sends + (call.owner IS NOT NULL)::int,
-    first_sent_at = CASE WHEN call.owner IS NOT NULL
+    state = CASE WHEN sent.maybe THEN 'UNKNOWN' ELSE call.state END,
+    sends = sends + sent.maybe::int,
+    first_sent_at = CASE WHEN sent.maybe
                          THEN coalesce(first_sent_at,
                                        call.next_at - make_interval(secs => :lease_s))
                          ELSE first_sent_at END,
-    expires_at = CASE WHEN call.owner IS NOT NULL THEN next_at ELSE expires_at END
-FROM due, payment
-WHERE call.key = due.key AND payment.order_id = call.order_id
+    expires_at = CASE WHEN sent.maybe THEN call.next_at ELSE expires_at END
+FROM due
+JOIN gateway_call AS held USING (key)
+JOIN payment USING (order_id)
+CROSS JOIN LATERAL (
+    SELECT held.owner IS NOT NULL AND held.state <> 'WATCHED' AS maybe
+) AS sent
+WHERE call.key = due.key
 RETURNING call.key, call.order_id, call.kind, call.state, call.user_id, call.amount, call.currency,
           call.command_id, call.traceparent, call.reference, call.callback_url,
           call.quarantine, call.owner,
@@ -126,8 +138,7 @@ RETURNING call.key, call.order_id, call.kind, call.state, call.user_id, call.amo
           call.kind = 'refund' OR payment.state = 'PENDING' AS is_wanted;
 
 -- name: remember_events
--- Those of these callbacks that were not heard before. They come in key order, each once, so that
--- two instances that hear the same ones never wait for each other.
+-- Those of these callbacks, each once and in order, that were not heard before.
 INSERT INTO gateway_event (event_id)
 SELECT unnest(:event_ids::text[])
 ON CONFLICT DO NOTHING
@@ -149,18 +160,19 @@ SELECT * FROM unnest(:transaction_ids::text[], :accounts::text[], :amounts::bigi
                      :currencies::text[]);
 
 -- name: count_open_calls
--- What the gateway still owes an answer to: by state, with the age of the oldest. The index holds
--- those that will be looked at; a person looks at the others. Each payment is looked up by its key:
--- a join could be planned as a scan of all payments.
-SELECT CASE WHEN payment.is_given_up THEN 'WATCHED' ELSE call.state END AS state,
-       count(*) AS calls,
-       CASE WHEN NOT payment.is_given_up
-            THEN extract(epoch FROM now() - min(call.created_at))::float8 END AS oldest_s
+-- What the gateway still owes an answer to, by state, with the age of the oldest; how many calls are
+-- only watched, and how overdue the first of them is; and what a person has to look at.
+SELECT call.state, count(*) AS calls,
+       extract(epoch FROM now() - min(call.created_at))::float8 AS oldest_s
 FROM gateway_call AS call
-CROSS JOIN LATERAL (
-    SELECT state = 'TOMBSTONE' AS is_given_up FROM payment
-    WHERE payment.order_id = call.order_id
-    OFFSET 0
-) AS payment
-WHERE call.next_at BETWEEN '-infinity' AND 'infinity'
-GROUP BY payment.is_given_up, CASE WHEN payment.is_given_up THEN 'WATCHED' ELSE call.state END;
+WHERE call.next_at IS NOT NULL AND call.state <> 'WATCHED'
+GROUP BY call.state
+UNION ALL
+SELECT 'WATCHED', count(*), extract(epoch FROM now() - min(next_at))::float8
+FROM gateway_call
+WHERE next_at IS NOT NULL AND state = 'WATCHED'
+UNION ALL
+SELECT state, count(*), extract(epoch FROM now() - min(created_at))::float8
+FROM gateway_call
+WHERE state IN ('WAITING', 'QUARANTINED')
+GROUP BY state;

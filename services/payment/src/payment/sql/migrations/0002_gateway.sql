@@ -2,10 +2,13 @@
 
 -- One point is one minor unit. `wallet:{user_id}` and `points:{user_id}` are accounts of the ledger.
 ALTER TABLE wallet
-    ADD COLUMN points bigint NOT NULL DEFAULT 0 CHECK (points >= 0);
+    ADD COLUMN points bigint NOT NULL DEFAULT 0,
+    ADD CONSTRAINT wallet_points_check CHECK (points >= 0) NOT VALID;
 
 -- PENDING: a charge at the gateway has no outcome yet. CANCELLING: its refund was asked for
 -- meanwhile. REFUNDING: the gateway has still to give the money back.
+-- NOT VALID, so that no lock is held while all rows are read: those of before were written under
+-- constraints that say more.
 ALTER TABLE payment
     DROP CONSTRAINT payment_state_check,
     DROP CONSTRAINT payment_check,
@@ -17,22 +20,23 @@ ALTER TABLE payment
     ADD COLUMN is_late boolean NOT NULL DEFAULT false,
     ADD CONSTRAINT payment_state_check
         CHECK (state IN ('PENDING', 'CANCELLING', 'CAPTURED', 'REFUNDING', 'REFUNDED', 'REFUSED',
-                         'TOMBSTONE')),
+                         'TOMBSTONE')) NOT VALID,
     ADD CONSTRAINT payment_late_check
-        CHECK (NOT is_late OR (state IN ('REFUNDING', 'REFUNDED') AND method = 'gateway')),
+        CHECK (NOT is_late OR (state IN ('REFUNDING', 'REFUNDED') AND method = 'gateway'))
+        NOT VALID,
     ADD CONSTRAINT payment_captured_check
         CHECK (captured = CASE WHEN state NOT IN ('CAPTURED', 'REFUNDING', 'REFUNDED') THEN 0
                                WHEN is_late THEN amount - points
-                               ELSE amount END),
+                               ELSE amount END) NOT VALID,
     ADD CONSTRAINT payment_refunded_check
-        CHECK (refunded = CASE WHEN state = 'REFUNDED' THEN captured ELSE 0 END),
+        CHECK (refunded = CASE WHEN state = 'REFUNDED' THEN captured ELSE 0 END) NOT VALID,
     ADD CONSTRAINT payment_refusal_state_check
-        CHECK ((state = 'REFUSED') = (refusal IS NOT NULL)),
+        CHECK ((state = 'REFUSED') = (refusal IS NOT NULL)) NOT VALID,
     ADD CONSTRAINT payment_charge_check
         CHECK (num_nulls(user_id, amount, currency, method, points, fingerprint_version,
                          fingerprint)
-               IN (0, CASE WHEN state = 'TOMBSTONE' THEN 7 ELSE 0 END)),
-    ADD CONSTRAINT payment_points_within_check CHECK (points <= amount);
+               IN (0, CASE WHEN state = 'TOMBSTONE' THEN 7 ELSE 0 END)) NOT VALID,
+    ADD CONSTRAINT payment_points_within_check CHECK (points <= amount) NOT VALID;
 
 -- What is asked of the gateway: one row for a charge and one for its refund. The row is committed
 -- before the request is sent, under the key that the gateway knows it by; whatever dies meanwhile,
@@ -43,11 +47,11 @@ CREATE TABLE gateway_call (
     kind          text        NOT NULL CHECK (kind IN ('charge', 'refund')),
     -- WAITING: a refund of a charge without outcome. INTENDED: nothing was sent, or nothing of it
     -- was taken. UNKNOWN: sent, and nobody knows what came of it. ABSENT: the gateway does not know
-    -- the key. SUCCEEDED, DECLINED, and VOID, which is never sent, are final. QUARANTINED: the
-    -- gateway contradicts us, and a person has to look.
+    -- the key. WATCHED: as ABSENT, after its order was given up. SUCCEEDED, DECLINED, and VOID, which
+    -- is never sent, are final. QUARANTINED: the gateway contradicts us, and a person has to look.
     state         text        NOT NULL
-                  CHECK (state IN ('WAITING', 'INTENDED', 'UNKNOWN', 'ABSENT', 'SUCCEEDED',
-                                   'DECLINED', 'VOID', 'QUARANTINED')),
+                  CHECK (state IN ('WAITING', 'INTENDED', 'UNKNOWN', 'ABSENT', 'WATCHED',
+                                   'SUCCEEDED', 'DECLINED', 'VOID', 'QUARANTINED')),
     user_id       text        NOT NULL,
     amount        bigint      NOT NULL CHECK (amount > 0),
     currency      text        NOT NULL,
@@ -76,10 +80,16 @@ CREATE TABLE gateway_call (
     CHECK ((state = 'QUARANTINED') = (quarantine IS NOT NULL)),
     CHECK (owner IS NULL OR next_at IS NOT NULL),
     CHECK (state NOT IN ('INTENDED', 'UNKNOWN') OR next_at IS NOT NULL)
-) WITH (fillfactor = 70);
+);
 
-CREATE INDEX gateway_call_due ON gateway_call (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX gateway_call_of_order ON gateway_call (order_id);
+-- What is due is found by class, so that none hides behind another: calls that nobody has made yet,
+-- those to be made again or asked for, and those that are only watched.
+CREATE INDEX gateway_call_new ON gateway_call (next_at)
+    WHERE next_at IS NOT NULL AND attempt = 0;
+CREATE INDEX gateway_call_again ON gateway_call (next_at)
+    WHERE next_at IS NOT NULL AND attempt > 0 AND state <> 'WATCHED';
+CREATE INDEX gateway_call_watched ON gateway_call (next_at)
+    WHERE next_at IS NOT NULL AND state = 'WATCHED';
 
 -- Callbacks that were heard, so that each counts once.
 CREATE TABLE gateway_event (

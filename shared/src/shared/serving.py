@@ -1,0 +1,92 @@
+"""HTTP ports of a service: served inside its event loop, and bounded for whoever comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.applications import Starlette
+
+HEAD_WITHIN_S: Final = 10.0
+"""From the connection, or the first byte of a further request, to the end of its headers."""
+CONNECTIONS_AT_MOST: Final = 512
+"""Of one port; requests on further ones are answered 503."""
+
+
+class PunctualProtocol(HttpToolsProtocol):
+    """Cuts off who takes too long over the head of a request: uvicorn itself waits for ever."""
+
+    _overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A request is expected."""
+        super().connection_made(transport)
+        self._expect()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        if self._overdue is None:
+            self._expect()
+
+    def on_headers_complete(self) -> None:
+        """The head is there; how long the body may take is the application's to say."""
+        self._relax()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is expected any more."""
+        self._relax()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        self._overdue = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
+
+    def _relax(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside the service's own event loop; signals stay with the service."""
+
+    def __init__(self, app: Starlette, host: str, port: int, *, name: str = "admin") -> None:
+        """Serve `app` on `host`:`port`; `name` is the port's, for who finds it taken."""
+        self._name = name
+        super().__init__(
+            uvicorn.Config(
+                app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
+                timeout_graceful_shutdown=1, http=PunctualProtocol,
+                limit_concurrency=CONNECTIONS_AT_MOST,
+            )
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signal handlers alone."""
+        yield
+
+    async def serve_until(self, stopped: asyncio.Event) -> None:
+        """Serve until `stopped` is set; raises OSError where the port is taken."""
+
+        async def stop() -> None:
+            await stopped.wait()
+            self.should_exit = True
+
+        watcher = asyncio.create_task(stop())
+        try:
+            await self.serve()
+        except SystemExit as refused:  # uvicorn ends the process when it can't bind
+            raise OSError(
+                f"the {self._name} port {self.config.host}:{self.config.port} can't be opened"
+            ) from refused
+        finally:
+            watcher.cancel()

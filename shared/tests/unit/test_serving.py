@@ -1,0 +1,95 @@
+"""Ports of a service: who is slow, or comes too often, is cut off, and others are served."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from shared import serving
+from shared.serving import HttpServer
+from shared.testing.ports import ReservedPort
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+PATIENCE_S = 5.0
+
+
+async def hello(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[int]:
+    """A small application on a port."""
+    stopped = asyncio.Event()
+    with ReservedPort() as port:
+        server = HttpServer(Starlette(routes=[Route("/", hello)]), "127.0.0.1", port.port)
+        task = asyncio.create_task(server.serve_until(stopped))
+        while not server.started:
+            await asyncio.sleep(0)
+        yield port.port
+        stopped.set()
+        await task
+
+
+async def closed(reader: asyncio.StreamReader) -> None:
+    """Returns once the other side has closed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await reader.read(1_000):
+            pass
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nA: ", id="half-a-head"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHo", id="half-a-second"),
+    ],
+)
+async def test_f65_a_head_that_does_not_come_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(serving, "HEAD_WITHIN_S", 0.05)
+    async with served() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        await closed(reader)
+        writer.close()
+
+
+async def test_f65_whoever_is_in_time_keeps_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "HEAD_WITHIN_S", 0.2)
+    async with served() as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        ports = set()
+        for _ in range(20):
+            answer = await client.get("/")
+            assert answer.text == "hello"
+            stream = answer.extensions["network_stream"]
+            ports.add(stream.get_extra_info("client_addr"))
+            await asyncio.sleep(0.02)  # longer in all than one head may take
+        assert len(ports) == 1
+
+
+async def test_f65_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_AT_MOST", 3)
+    async with served() as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/")).status_code == 503
+            for _, writer in idle:
+                writer.close()
+                await writer.wait_closed()
+            assert (await client.get("/")).text == "hello"
