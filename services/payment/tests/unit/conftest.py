@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from payment.books import Books
 from payment.calls import (
     Absent,
     CallKind,
@@ -21,12 +22,13 @@ from payment.calls import (
     Silent,
 )
 from payment.records import UNDECIDED, PaymentState, Wallet
+from payment.wallets import fulfil
+from shared.contracts.payment import GrantPoints
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime, timedelta
 
-    from payment.books import Books
     from payment.calls import Answer, Call
     from payment.news import SagaReply
     from payment.records import Payment
@@ -203,6 +205,13 @@ class Tables:
         self.entries: dict[tuple[str, str], int] = {}
         self.said: dict[str, Message] = {}
         self.seen: Counter[str] = Counter()
+
+    def grant(self, points: int) -> None:
+        """To the one user."""
+        books = Books("KRW", wallets=[self.wallet])
+        request = GrantPoints(command_id="g", user_id="u1", amount=points, currency="KRW")
+        fulfil(books.ledger, request, "KRW")
+        self.save(books)
 
     def say(self, reply: SagaReply) -> None:
         """A command has one reply, however often it is said."""

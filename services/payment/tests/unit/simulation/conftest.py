@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -31,12 +31,10 @@ from payment.domain import decide
 from payment.handlers import _by_gateway, _touched
 from payment.news import settle
 from payment.records import PaymentState
-from payment.wallets import fulfil
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import (
     ChargePayment,
-    GrantPoints,
     PaymentCharged,
     PaymentRefunded,
     RefundPayment,
@@ -53,8 +51,7 @@ PACE = Pace(first_pause=timedelta(seconds=0.5), interval=timedelta(seconds=15),
 AMOUNT = 60
 
 
-@dataclass
-class Errand:
+class Errand(NamedTuple):
     """A call that a courier has, and hasn't made."""
 
     call: Call
@@ -96,10 +93,7 @@ class World:
         self.is_late = False
         """Whether the provider ever put into its book what it had taken some time before."""
         self.lied: set[str] = set()
-        books = Books("KRW")
-        grant = GrantPoints(command_id="g", user_id="u1", amount=100, currency="KRW")
-        fulfil(books.ledger, grant, "KRW")
-        self.tables.save(books)
+        self.tables.grant(100)
 
     # --- commands ---
 

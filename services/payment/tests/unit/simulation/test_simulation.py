@@ -117,6 +117,7 @@ def plans(plan):
 def machine(world, plan):
     couriers = st.integers(0, 2)
     orders = st.sampled_from(ORDERS)
+    which = st.sampled_from([slice(0, 1), slice(1, 2), slice(0, 2)])
 
     class Machine(RuleBasedStateMachine):
         @initialize(plans=plans(plan), is_mute=st.booleans())
@@ -126,21 +127,11 @@ def machine(world, plan):
         def courier(self, number):
             return self.world.couriers[number]
 
-        @rule(number=couriers, order=orders, points=st.sampled_from([0, 9]),
+        @rule(number=couriers, order=orders, points=st.sampled_from([0, 9]), which=which,
               free=st.integers(0, 1), dies=st.booleans())  # fmt: skip
-        def charge(self, number, order, points, free, dies):
-            command = self.world.charge(order, points)
-            self.world.command(self.courier(number), command, free=free, dies=dies)
-
-        @rule(number=couriers, order=orders, free=st.integers(0, 1), dies=st.booleans())
-        def refund(self, number, order, free, dies):
-            command = self.world.refund(order)
-            self.world.command(self.courier(number), command, free=free, dies=dies)
-
-        @rule(number=couriers, order=orders, free=st.integers(0, 1))
-        def both(self, number, order, free):
-            commands = self.world.charge(order), self.world.refund(order)
-            self.world.command(self.courier(number), *commands, free=free)
+        def command(self, number, order, points, which, free, dies):
+            both = self.world.charge(order, points), self.world.refund(order)
+            self.world.command(self.courier(number), *both[which], free=free, dies=dies)
 
         @rule(number=couriers, most=st.integers(1, 3))
         def claim(self, number, most):
