@@ -82,8 +82,9 @@ def read_signature(header: str) -> Signature:
     return Signature(*found.groups())
 
 
-def check_signature(secret: bytes, signature: Signature, body: bytes, now_s: float) -> None:
-    """Raises `SignatureError` unless it signs `body` with `secret`, within the window."""
+def check_signature(secret: bytes, header: str, body: bytes, now_s: float) -> None:
+    """Raises `SignatureError` unless `header` signs `body` with `secret`, within the window."""
+    signature = read_signature(header)
     signed = signature.sent_at.encode() + b"." + body
     expected = hmac.new(secret, signed, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected, signature.digest):
@@ -110,10 +111,11 @@ class Callbacks:
     async def hear(self, request: Request) -> Response:
         """Take one callback. What isn't signed at all, or too long, is not read."""
         try:
-            signature = read_signature(request.headers.get("Gateway-Signature", ""))
+            header = request.headers.get("Gateway-Signature", "")
+            read_signature(header)
             async with asyncio.timeout(BODY_WITHIN_S):
                 body = await _read(request)
-            check_signature(self._secret, signature, body, time.time())
+            check_signature(self._secret, header, body, time.time())
         except SignatureError as error:
             _log.warning("callback_refused", detail=str(error))
             return _refused(HTTPStatus.UNAUTHORIZED, "bad_signature", str(error))

@@ -89,15 +89,15 @@ class Courier:
         for call in calls:
             self._begin(call, begun_s, is_wanted=True)
 
-    async def run_once(self) -> None:
-        """Claim what is due, and make these calls."""
+    async def run_once(self) -> int:
+        """Claim what is due, and make these calls; how many."""
         now_s = time.monotonic()
         BREAKER.state(self.breaker.state)
         room = self._settings.calls_at_once - len(self._errands)
         admitted = self.breaker.room(now_s)
         room = room if admitted is None else min(room, admitted)
         if room <= 0 or self._is_left_alone(now_s):
-            return
+            return 0
         retries = min(room, self._budget.room(now_s))
         watches = min(room, self._watching.room(now_s))
         async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
@@ -115,6 +115,7 @@ class Courier:
         self._budget.spend(retries=again, news=len(claimed) - again - watched)
         for call, is_wanted in claimed:
             self._begin(call, begun_s, is_wanted=is_wanted)
+        return len(claimed)
 
     async def finish(self) -> None:
         """Begin nothing any more, and wait until what is under way is answered and settled."""

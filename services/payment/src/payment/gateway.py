@@ -26,7 +26,7 @@ from payment.calls import (
     Refunded,
     Silent,
 )
-from shared.contracts.base import MAX_TOTAL, format_time
+from shared.contracts.base import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class _Resource(BaseModel):
 
     id: str = Field(pattern=_ID)
     idempotency_key: str = Field(pattern=_ID)
-    amount: int = Field(ge=0, le=MAX_TOTAL)
+    amount: int
     currency: str = Field(pattern=r"^[A-Za-z]{1,8}$")
 
 
@@ -170,6 +170,8 @@ class Gateway:
         found = await self._ask("GET", f"/v1/charges/{call.reference}")
         if not isinstance(found, Reply):
             return Silent(found.why, found.is_failure)
+        if found.status == HTTPStatus.NOT_FOUND:
+            return Absent()  # when it is sent, the gateway says what is wrong with it
         if found.status != HTTPStatus.OK:
             return _unclear(found)
         try:

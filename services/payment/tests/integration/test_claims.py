@@ -62,8 +62,12 @@ class Tables:
         )
         await self.write(self.store.update_calls(calls))
 
-    async def claim(self, owner: str, calls: int = 100, retries: int = 100) -> list[str]:
-        claimed = await self.store.claim_calls(owner, LEASE_S, calls=calls, retries=retries)
+    async def claim(
+        self, owner: str, calls: int = 100, retries: int = 100, watches: int = 100
+    ) -> list[str]:
+        claimed = await self.store.claim_calls(
+            owner, LEASE_S, calls=calls, retries=retries, watches=watches
+        )
         return [call.order_id for call, _ in claimed]
 
     async def all(self) -> dict[str, Call]:
@@ -131,7 +135,7 @@ async def test_a_claim_takes_what_is_due_with_a_lease_of_its_own(tables: Tables)
     await tables.add(due, call_of("later", next_at=now + timedelta(hours=1)),
                      call_of("never", state=CallState.ABSENT, next_at=None))  # fmt: skip
     ((claimed, is_wanted),) = await tables.store.claim_calls(
-        "payment-1", LEASE_S, calls=100, retries=100
+        "payment-1", LEASE_S, calls=100, retries=100, watches=9
     )
     assert is_wanted
     assert claimed == replace(due, owner="payment-1", attempt=5, next_at=claimed.next_at)
@@ -147,13 +151,17 @@ async def test_f27_a_call_whose_lease_ran_out_counts_as_sent_under_that_lease(
 ) -> None:
     ended = (await tables.store.read_clock()) - timedelta(seconds=3)
     await tables.add(call_of("o1", state=state, owner="payment-0", attempt=1, next_at=ended))
-    ((claimed, _),) = await tables.store.claim_calls("payment-1", LEASE_S, calls=1, retries=1)
+    ((claimed, _),) = await tables.store.claim_calls(
+        "payment-1", LEASE_S, calls=1, retries=1, watches=9
+    )
     assert (claimed.state, claimed.sends) == (CallState.UNKNOWN, 1)
     assert claimed.expires_at == ended
     assert claimed.first_sent_at == ended - timedelta(seconds=LEASE_S)
     again = replace(claimed, next_at=ended)
     await tables.write(tables.store.update_calls([again]))
-    ((once_more, _),) = await tables.store.claim_calls("payment-2", LEASE_S, calls=1, retries=1)
+    ((once_more, _),) = await tables.store.claim_calls(
+        "payment-2", LEASE_S, calls=1, retries=1, watches=9
+    )
     assert (once_more.sends, once_more.first_sent_at) == (2, claimed.first_sent_at)
 
 
@@ -170,7 +178,7 @@ async def test_only_a_pending_charge_is_wanted_and_every_refund(
         " refusal = CASE WHEN $1 = 'REFUSED' THEN 'payment_declined' END",
         state,
     )
-    claimed = await tables.store.claim_calls("payment-1", LEASE_S, calls=9, retries=9)
+    claimed = await tables.store.claim_calls("payment-1", LEASE_S, calls=9, retries=9, watches=9)
     assert {call.kind: is_wanted for call, is_wanted in claimed} == {
         CallKind.CHARGE: state is PENDING,
         CallKind.REFUND: True,
@@ -183,13 +191,43 @@ async def test_the_longest_due_come_first_and_retries_keep_to_their_budget(table
         *(call_of(f"first-{n}", next_at=MOMENT + seconds[n]) for n in range(6)),
         *(call_of(f"again-{n}", attempt=1, next_at=MOMENT + seconds[n]) for n in range(6)),
     )
-    assert set(await tables.claim("a", calls=4, retries=2)) == {
+    assert set(await tables.claim("a", calls=4, retries=2, watches=9)) == {
         "again-0", "again-1", "first-0", "first-1"
     }  # fmt: skip
-    assert set(await tables.claim("b", calls=3, retries=0)) == {"first-2", "first-3", "first-4"}
-    assert set(await tables.claim("c", calls=3, retries=3)) == {"again-2", "again-3", "again-4"}
-    assert set(await tables.claim("d", calls=0, retries=0)) == set()
-    assert set(await tables.claim("e", calls=9, retries=9)) == {"again-5", "first-5"}
+    assert set(await tables.claim("b", calls=3, retries=0, watches=9)) == {
+        "first-2",
+        "first-3",
+        "first-4",
+    }
+    assert set(await tables.claim("c", calls=3, retries=3, watches=9)) == {
+        "again-2",
+        "again-3",
+        "again-4",
+    }
+    assert set(await tables.claim("d", calls=0, retries=0, watches=9)) == set()
+    assert set(await tables.claim("e", calls=9, retries=9, watches=9)) == {"again-5", "first-5"}
+
+
+async def test_f26_no_number_of_watched_calls_keeps_others_waiting(tables: Tables) -> None:
+    await tables.add(
+        *(call_of(f"watched-{n}", state=CallState.WATCHED, attempt=9) for n in range(500)),
+        *(call_of(f"again-{n}", attempt=1, next_at=MOMENT + timedelta(1)) for n in range(3)),
+        *(call_of(f"first-{n}", next_at=MOMENT + timedelta(1)) for n in range(3)),
+    )
+    claimed = await tables.claim("a", calls=10, retries=3, watches=100)
+    assert sorted(claimed)[:6] == [f"{name}-{n}" for name in ("again", "first") for n in range(3)]
+    assert len(claimed) == 10
+    assert len(await tables.claim("b", calls=100, retries=100, watches=7)) == 7
+
+
+async def test_f26_a_watched_call_whose_lease_ran_out_was_only_asked_for(tables: Tables) -> None:
+    watched = call_of("o1", state=CallState.WATCHED, attempt=9, sends=1, owner="payment-0",
+                      first_sent_at=MOMENT, expires_at=MOMENT)  # fmt: skip
+    await tables.add(watched)
+    ((claimed, _),) = await tables.store.claim_calls(
+        "payment-1", LEASE_S, calls=1, retries=1, watches=1
+    )
+    assert (claimed.state, claimed.sends, claimed.expires_at) == (CallState.WATCHED, 1, MOMENT)
 
 
 async def test_two_that_claim_at_once_share_nothing(tables: Tables) -> None:
@@ -200,7 +238,7 @@ async def test_two_that_claim_at_once_share_nothing(tables: Tables) -> None:
         claimed: list[str] = []
         async with tables.database.connection("payment") as connection:
             store = Store(connection)  # type: ignore[arg-type]
-            while found := await store.claim_calls(owner, LEASE_S, calls=8, retries=4):
+            while found := await store.claim_calls(owner, LEASE_S, calls=8, retries=4, watches=9):
                 claimed += [call.order_id for call, _ in found]
         return claimed
 

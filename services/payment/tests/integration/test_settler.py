@@ -69,7 +69,15 @@ class Instance:
         self.run, self.hands, self.relay = replica.run, hands, relay
         self.inflow = Inflow()
         courier = cast("Courier", hands)
-        self.settler = Settler(self.inflow, work, courier, currency="KRW", pace=Pace())
+        self.settler = Settler(
+            self.inflow,
+            work,
+            courier,
+            lambda: replica.pool,
+            currency="KRW",
+            pace=Pace(),
+            keep_s=5.0,
+        )
 
     async def settle(self, *findings: Finding) -> list[tuple[str, str | None]]:
         """These answers in one batch; what is said, to which command."""

@@ -132,7 +132,11 @@ class Caller:
         return await self._client.post(PATH, content=body, headers={"Gateway-Signature": signature})
 
     async def stream(self, parts: AsyncIterator[bytes]) -> httpx.Response:
-        return await self._client.post(PATH, content=parts)
+        header = {"Gateway-Signature": sign(b"", time.time())}
+        return await self._client.post(PATH, content=parts, headers=header)
+
+    async def raw(self, parts: AsyncIterator[bytes], headers: dict[str, str]) -> httpx.Response:
+        return await self._client.post(PATH, content=parts, headers=headers)
 
     @property
     def findings(self) -> list[Finding]:
@@ -246,6 +250,19 @@ async def test_a_body_that_is_too_long_is_not_read_to_its_end(caller: Caller) ->
     assert (await caller.stream(endless())).status_code == 413
     assert sent * 8_192 <= 2 * MAX_BODY_BYTES
     assert len(caller.inflow.heard) == 1
+
+
+async def test_what_is_not_signed_at_all_is_not_read(caller: Caller) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    answer = await caller.post(b"{}", "no signature")
+    assert answer.status_code == 401
+    async with asyncio.timeout(5):
+        headers = {"Gateway-Signature": "", "Content-Length": "9"}
+        unread = await caller.raw(never(), headers)
+    assert unread.status_code == 401
 
 
 async def test_a_body_that_does_not_end_is_given_up(

@@ -35,7 +35,7 @@ async def gateway_that(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    gateway = Gateway(f"http://127.0.0.1:{port}", "secret", timeout_s=timeout_s, at_once=at_once)
+    gateway = Gateway(f"http://127.0.0.1:{port}", "secret", timeout_s=timeout_s)
     yield gateway
     await gateway.close()
     server.close()
@@ -46,7 +46,7 @@ async def gateway_that(
     [b"", b"HTTP/1.1 201 Created\r\n", b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"],
 )
 async def test_f24_a_gateway_that_never_ends_its_answer_is_given_up(says: bytes) -> None:
-    async with gateway_that(says, holds=True, timeout_s=0.05, at_once=1) as gateway:
+    async with gateway_that(says, holds=True, timeout_s=0.05) as gateway:
         for _ in range(3):  # and its one connection is free again each time
             assert await gateway.send(CHARGE, UNTIL) == Silent("no answer in 0.05 s")
             assert await gateway.find(CHARGE) == Silent("no answer in 0.05 s")
@@ -78,7 +78,7 @@ async def test_f24_a_connection_that_breaks_tells_nothing(says: bytes) -> None:
 async def test_f33_a_request_that_found_nobody_was_not_taken_and_an_inquiry_learned_nothing(
     url: str,
 ) -> None:
-    gateway = Gateway(url, "secret", timeout_s=5.0, at_once=4)
+    gateway = Gateway(url, "secret", timeout_s=5.0)
     assert isinstance(await gateway.send(CHARGE, UNTIL), NotTaken)
     assert isinstance(await gateway.find(CHARGE), Silent)
     await gateway.close()

@@ -11,7 +11,7 @@ from payment.settings import Settings
 from shared.settings import load_settings
 
 GATEWAY = {"GATEWAY_URL": "http://127.0.0.1:8089", "GATEWAY_API_KEY": "hidden-key"}
-CALLBACKS = GATEWAY | {"GATEWAY_WEBHOOK_SECRET": "shared", "CALLBACK_PORT": "8090"}
+CALLBACKS = GATEWAY | {"GATEWAY_WEBHOOK_SECRET": "shared-with-the-gateway", "CALLBACK_PORT": "8090"}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_callbacks_go_to_this_instance_unless_told_otherwise(set_up: pytest.Monk
         ({"GATEWAY_KEY_RETENTION_S": "600", "RECONCILE_INTERVAL_S": "151"},
          "settings: GATEWAY_KEY_RETENTION_S must be at least four times RECONCILE_INTERVAL_S"),
         ({"GATEWAY_KEY_RETENTION_S": "599"}, "GATEWAY_KEY_RETENTION_S: Input should be greater"),
-        ({"GATEWAY_WEBHOOK_SECRET": "shared"}, "settings: GATEWAY_WEBHOOK_SECRET is set: set"),
+        ({"GATEWAY_WEBHOOK_SECRET": "shared-with-the-gateway"}, "settings: GATEWAY_WEBHOOK_SECRET is set: set"),
         ({"RECONCILE_INTERVAL_S": "0"}, "RECONCILE_INTERVAL_S: Input should be greater than 0"),
         ({"GATEWAY_CALLS_AT_ONCE": "0"}, "GATEWAY_CALLS_AT_ONCE: Input should be greater"),
     ],

@@ -115,15 +115,15 @@ WITH retries AS (
     SELECT key FROM retries UNION ALL SELECT key FROM firsts UNION ALL SELECT key FROM watched
 )
 UPDATE gateway_call AS call
-SET owner = :owner, attempt = attempt + 1,
+SET owner = :owner, attempt = held.attempt + 1,
     next_at = now() + make_interval(secs => :lease_s),
-    state = CASE WHEN sent.maybe THEN 'UNKNOWN' ELSE call.state END,
-    sends = sends + sent.maybe::int,
+    state = CASE WHEN sent.maybe THEN 'UNKNOWN' ELSE held.state END,
+    sends = held.sends + sent.maybe::int,
     first_sent_at = CASE WHEN sent.maybe
-                         THEN coalesce(first_sent_at,
-                                       call.next_at - make_interval(secs => :lease_s))
-                         ELSE first_sent_at END,
-    expires_at = CASE WHEN sent.maybe THEN call.next_at ELSE expires_at END
+                         THEN coalesce(held.first_sent_at,
+                                       held.next_at - make_interval(secs => :lease_s))
+                         ELSE held.first_sent_at END,
+    expires_at = CASE WHEN sent.maybe THEN held.next_at ELSE held.expires_at END
 FROM due
 JOIN gateway_call AS held USING (key)
 JOIN payment USING (order_id)
@@ -161,18 +161,21 @@ SELECT * FROM unnest(:transaction_ids::text[], :accounts::text[], :amounts::bigi
 
 -- name: count_open_calls
 -- What the gateway still owes an answer to, by state, with the age of the oldest; how many calls are
--- only watched, and how overdue the first of them is; and what a person has to look at.
-SELECT call.state, count(*) AS calls,
-       extract(epoch FROM now() - min(call.created_at))::float8 AS oldest_s
-FROM gateway_call AS call
-WHERE call.next_at IS NOT NULL AND call.state <> 'WATCHED'
-GROUP BY call.state
+-- only watched, and how overdue the first of them is; and what waits, for its charge or for a person.
+SELECT state, count(*) AS calls,
+       extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
+FROM (
+    SELECT state, created_at FROM gateway_call
+    WHERE next_at IS NOT NULL AND attempt = 0
+    UNION ALL
+    SELECT state, created_at FROM gateway_call
+    WHERE next_at IS NOT NULL AND attempt > 0 AND state <> 'WATCHED'
+    UNION ALL
+    SELECT state, created_at FROM gateway_call
+    WHERE state IN ('WAITING', 'QUARANTINED')
+) AS unsettled
+GROUP BY state
 UNION ALL
 SELECT 'WATCHED', count(*), extract(epoch FROM now() - min(next_at))::float8
 FROM gateway_call
-WHERE next_at IS NOT NULL AND state = 'WATCHED'
-UNION ALL
-SELECT state, count(*), extract(epoch FROM now() - min(created_at))::float8
-FROM gateway_call
-WHERE state IN ('WAITING', 'QUARANTINED')
-GROUP BY state;
+WHERE next_at IS NOT NULL AND state = 'WATCHED';

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from payment.calls import (
+    RETURNED,
     Absent,
     CallState,
     Captured,
     Declined,
+    NotTaken,
     Pace,
     Refunded,
     Silent,
@@ -115,6 +119,74 @@ def test_f26_absence_from_before_the_expiry_counts_for_nothing_when_heard_later(
     assert (order.call().next_at or NOW) <= order.now
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [LOST, Silent("500"), NotTaken("429", 30.0), NotTaken("the circuit breaker is open")],
+    ids=str,
+)
+def test_f26_that_nobody_answered_is_no_word_of_the_gateway(order: Any, nothing: Any) -> None:
+    """It said so once, while a request was on its way. Silence does not say it again."""
+    order.charge()
+    order.answered(LOST, sent=True)
+    order.refund()
+    order.wait(4)
+    order.claim()
+    order.answered(Absent(), sent=False)
+    order.wait(20)
+    order.claim()
+    assert order.answered(nothing, sent=False) is None
+    assert order.state is PaymentState.CANCELLING
+    assert order.call().next_at > order.now
+
+
+@pytest.mark.parametrize("kind", ["payment", "refund"])
+def test_f28_what_is_absent_waits_too_where_the_gateway_asks_for_it(order: Any, kind: str) -> None:
+    order.charge()
+    if kind == "refund":
+        order.answered(CAPTURED, sent=True)
+        order.refund()
+    order.answered(LOST, sent=True, kind=kind)
+    order.claim(kind)
+    order.answered(Absent(), sent=False, kind=kind)
+    order.claim(kind)
+    order.answered(NotTaken("429", 30.0), sent=True, kind=kind)
+    assert order.call(kind).next_at == order.now + timedelta(seconds=30)
+    order.wait(30)
+    order.claim(kind)
+    order.answered(NotTaken("no connection"), sent=True, kind=kind)
+    assert order.call(kind).next_at > order.now
+
+
+def test_f26_a_watch_bears_silence(order: Any) -> None:
+    order.give_up()
+    for nothing in (LOST, NotTaken("429", 30.0), Absent()):
+        order.wait(30)
+        order.claim()
+        assert order.answered(nothing, sent=False) is None
+        assert (order.state, order.call().state) == (PaymentState.TOMBSTONE, CallState.WATCHED)
+        assert order.call().next_at > order.now
+
+
+def test_f32_a_decline_lifts_no_quarantine_of_what_was_captured(order: Any) -> None:
+    order.charge()
+    order.answered(Captured("ch_1", 510, "KRW"), sent=True)
+    assert order.call().state is CallState.QUARANTINED
+    assert order.hear(DECLINED) is None
+    assert order.call().state is CallState.QUARANTINED
+    assert order.hear(Declined(RETURNED)) == "payment_declined", "somebody gave it back by hand"
+
+
+def test_who_asks_for_the_refund_again_is_heard_at_once(order: Any) -> None:
+    """An operator's `retry` sends the command again."""
+    order.charge()
+    order.answered(CAPTURED, sent=True)
+    order.refund()
+    order.answered(NotTaken("429", 30.0), sent=True, kind="refund")
+    assert order.call("refund").next_at > order.now
+    assert order.refund() is None
+    assert order.call("refund").next_at == order.now
+
+
 def test_f26_a_late_capture_is_refunded_and_nobody_is_told_otherwise(order: Any) -> None:
     order.give_up()
     assert order.call().next_at == order.now + PACE.interval, "watched"
@@ -142,7 +214,7 @@ def test_f26_a_charge_is_watched_for_as_long_as_its_key_is_known(order: Any) -> 
         assert order.answered(Absent(), sent=False) is None
     assert order.call().next_at is None
     assert order.now >= NOW + PACE.key_retention - LEASE - PACE.interval
-    assert (order.state, order.call().state) == (PaymentState.TOMBSTONE, CallState.ABSENT)
+    assert (order.state, order.call().state) == (PaymentState.TOMBSTONE, CallState.WATCHED)
 
 
 def test_f27_a_refund_finds_a_charge_that_nobody_has_sent(order: Any) -> None:

@@ -165,7 +165,7 @@ class World:
             call = replace(
                 row, owner=courier.owner, attempt=row.attempt + 1, next_at=self.now + LEASE
             )
-            if row.owner is not None:
+            if row.owner is not None and row.state is not CallState.WATCHED:
                 self.seen["lease ran out"] += 1
                 call = replace(
                     call,

@@ -69,7 +69,7 @@ def check_at_rest(world):
             wrong = world.provider.plans[call.order_id].outcome == "wrong"
             assert wrong or "keys forgotten" in world.seen or call.order_id in world.lied
     for call in world.calls.values():
-        if call.state is CallState.ABSENT and call.order_id not in doubtful:
+        if call.state is CallState.WATCHED and call.order_id not in doubtful:
             assert world.payments[call.order_id].state is PaymentState.TOMBSTONE
         elif call.order_id not in doubtful:
             assert call.state in (CallState.SUCCEEDED, CallState.DECLINED, CallState.VOID)
@@ -92,7 +92,7 @@ def is_forgotten(world, payment):
     """It was given up, nobody looked for it while its key was known, and nobody was told of it."""
     charge = world.calls.get(f"payment:{payment.order_id}")
     is_unheard = world.provider.is_mute and "keys forgotten" in world.seen
-    return is_unheard and charge is not None and charge.state is CallState.ABSENT
+    return is_unheard and charge is not None and charge.state is CallState.WATCHED
 
 
 def check_said(world, payment):

@@ -91,6 +91,9 @@ CREATE INDEX gateway_call_again ON gateway_call (next_at)
 CREATE INDEX gateway_call_watched ON gateway_call (next_at)
     WHERE next_at IS NOT NULL AND state = 'WATCHED';
 
+-- What stands still until something else happens, or somebody looks.
+CREATE INDEX gateway_call_held ON gateway_call (state) WHERE state IN ('WAITING', 'QUARANTINED');
+
 -- Callbacks that were heard, so that each counts once.
 CREATE TABLE gateway_event (
     event_id    text        PRIMARY KEY,
