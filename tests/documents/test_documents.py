@@ -52,6 +52,9 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     ".venv/bin/orderctl coupon show COUPON": "a name to be filled in",
     ".venv/bin/orderctl lottery draw COUPON": "the same",
     ".venv/bin/orderctl lottery verify COUPON": "the same",
+    ".venv/bin/orderctl payment show ORDER": "the same",
+    ".venv/bin/orderctl payment ask ORDER": "the same",
+    ".venv/bin/orderctl payment reconcile --order ORDER": "the same",
     "make down": "deploy/local/tests/test_stack.py; others need the stack",
 }
 """What is shown and not run here, and where it is seen to."""

@@ -151,5 +151,28 @@ class CouponApi(AdminPort):
         return found
 
 
+class PaymentApi(AdminPort):
+    """Asks one instance of payment; any of them knows every payment."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        """`url` is the admin port's."""
+        super().__init__("payment", url, transport)
+
+    def payment(self, order_id: str) -> Document:
+        """A payment, its calls and its entries. Raises OperatorError, as all of these do."""
+        found: Document = self.ask("GET", f"/payments/{quote(order_id, safe='')}")
+        return found
+
+    def payments(self, **asked: str) -> Document:
+        """A page of payments, with the order behind which the next one begins."""
+        found: Document = self.ask("GET", "/payments", params=asked)
+        return found
+
+    def ask_anew(self, order_id: str) -> Document:
+        """The calls that the gateway is asked about, now."""
+        found: Document = self.ask("POST", f"/payments/{quote(order_id, safe='')}/ask")
+        return found
+
+
 def _path(order_id: str) -> str:
     return f"/sagas/{quote(order_id, safe='')}"

@@ -12,7 +12,8 @@ from orderctl.audit_text import details, invariants_table
 from orderctl.auditing import audit_everything, while_at_work, without_topics
 from orderctl.auditor import Auditor
 from orderctl.draining import wait_until_at_rest
-from orderctl.options import Bootstrap, Database, Prefix, Redis, duration_s
+from orderctl.gateway_access import access_to
+from orderctl.options import Bootstrap, Database, GatewayUrl, Prefix, Redis, duration_s
 from orderctl.running import USAGE, fail, note, run
 from orderctl.terminal import console, visible
 from shared.kafka.connection import KafkaConnection
@@ -21,6 +22,7 @@ from shared.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from shared.audit import Report
+    from shared.reconciliation import GatewayAccess
 
 VIOLATED: Final = 1
 UNKNOWN: Final = 2
@@ -42,6 +44,7 @@ def audit_command(
     bootstrap_servers: Bootstrap = "",
     prefix: Prefix = "",
     redis_url: Redis = "",
+    gateway_url: GatewayUrl = "",
     within: Annotated[
         float, typer.Option(help="Seconds to wait for the system to come to rest.", min=0)
     ] = 30.0,
@@ -72,7 +75,7 @@ def audit_command(
     ] = "127.0.0.1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check every invariant over all schemas, topics and counters. Writes nothing.
+    """Check every invariant over all schemas, topics, counters and the gateway. Writes nothing.
 
     Waits until the system rests, or until the time is up. Exit code 0: all hold; 1: one is
     violated; 2: none is, as far as could be looked at, but something could not be. A database that
@@ -87,7 +90,7 @@ def audit_command(
     work = (
         audit_everything(database_url, None, only_always=True)
         if live
-        else _at_rest(database_url, kafka, redis_url, within_s=within)
+        else _at_rest(database_url, kafka, redis_url, access_to(gateway_url), within_s=within)
     )
     report = run(work, url=database_url, brokers=bootstrap_servers, code=UNKNOWN)
     if as_json:
@@ -98,7 +101,12 @@ def audit_command(
 
 
 async def _at_rest(
-    dsn: str, kafka: KafkaConnection | None, redis_url: str, *, within_s: float
+    dsn: str,
+    kafka: KafkaConnection | None,
+    redis_url: str,
+    gateway: GatewayAccess | None,
+    *,
+    within_s: float,
 ) -> Report:
     """Everything, once nothing moves any more. What can't be reached is told as not checked."""
     why = "" if kafka else NO_BROKER
@@ -112,11 +120,12 @@ async def _at_rest(
         return while_at_work(await audit_everything(dsn, None) + without_topics(""), moving)
     if not why:
         try:
-            return await audit_everything(dsn, kafka, redis_url)
+            return await audit_everything(dsn, kafka, redis_url, gateway=gateway)
         except (KafkaError, TopicError) as error:
             why = _no_topics(kafka, error)
     note(f"the topics were not looked at: {why}")
-    return await audit_everything(dsn, None, redis_url) + without_topics(why)
+    report = await audit_everything(dsn, None, redis_url, gateway=gateway)
+    return report + without_topics(why)
 
 
 def _no_topics(kafka: KafkaConnection | None, error: Exception) -> str:

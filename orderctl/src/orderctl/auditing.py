@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 from orderctl.services import SERVICES
 from shared.audit import Check, Moment, Report, Source, audit, audit_topics
 from shared.audit.counters import CHECK, check_counters
+from shared.audit.gateway import check_gateway
 
 if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
+    from shared.reconciliation import GatewayAccess
 
 INVARIANTS: Final = "sql/invariants.sql"
 NO_REDIS: Final = "REDIS_URL is not set"
@@ -32,12 +34,18 @@ def sources() -> list[Source]:
 
 
 async def audit_everything(
-    dsn: str, kafka: KafkaConnection | None, redis_url: str = "", *, only_always: bool = False
+    dsn: str,
+    kafka: KafkaConnection | None,
+    redis_url: str = "",
+    *,
+    gateway: GatewayAccess | None = None,
+    only_always: bool = False,
 ) -> Report:
     """Check every invariant, of the topics too where a broker is given.
 
-    `dsn` is the operator's. Without `redis_url` the counters there are told as not checked. With
-    `only_always` those are left out that hold at rest alone, all of the topics' among them. Raises
+    `dsn` is the operator's. Without `redis_url` the counters there are told as not checked, and
+    without `gateway` its book is, where payment has ever asked one. With `only_always` those are
+    left out that hold at rest alone, all of the topics' among them. Raises
     what `shared.audit` raises.
     """
     report = await audit(dsn, sources(), only_always=only_always)
@@ -45,7 +53,7 @@ async def audit_everything(
         counters = CHECK.unchecked(NO_REDIS)
         if redis_url:
             counters = await check_counters(dsn, redis_url, sources())
-        report += Report((counters,))
+        report += Report((counters, await check_gateway(dsn, gateway)))
         if kafka is not None:
             report += await audit_topics(kafka, dsn)
     return report

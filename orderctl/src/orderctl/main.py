@@ -41,7 +41,7 @@ COMMANDS: Final = {
     ),
     "audit": (
         "orderctl.audit_command:audit_command",
-        "Check every invariant over all schemas, topics and counters. Writes nothing.",
+        "Check every invariant over all schemas, topics, counters and the gateway. Writes nothing.",
     ),
     "migrate": (
         "orderctl.migrate_command:migrate_command",
@@ -102,6 +102,24 @@ COUPON: Final = {
         "Put a campaign as a file says it, or change one that runs.",
     ),
 }
+PAYMENT: Final = {
+    "show": (
+        "orderctl.payment_commands:show",
+        "Show a payment: its state, what was asked of the gateway, and what it moved.",
+    ),
+    "list": (
+        "orderctl.payment_commands:list_payments",
+        "List payments, in the order of their ids; the open ones with the oldest first.",
+    ),
+    "ask": (
+        "orderctl.payment_commands:ask",
+        "Have the gateway asked anew, now, about orders whose payment isn't final.",
+    ),
+    "reconcile": (
+        "orderctl.reconcile_command:reconcile_command",
+        "Compare our book with the gateway's, line by line. Writes nothing.",
+    ),
+}
 LOTTERY: Final = {
     "draw": (
         "orderctl.lottery_commands:draw",
@@ -140,10 +158,12 @@ topics_app = typer.Typer(no_args_is_help=True)
 letters_app = typer.Typer(no_args_is_help=True)
 stock_app = typer.Typer(no_args_is_help=True)
 coupon_app = typer.Typer(no_args_is_help=True)
+payment_app = typer.Typer(no_args_is_help=True)
 lottery_app = typer.Typer(no_args_is_help=True)
 add_commands(topics_app, TOPICS)
 add_commands(stock_app, STOCK)
 add_commands(coupon_app, COUPON)
+add_commands(payment_app, PAYMENT)
 add_commands(lottery_app, LOTTERY)
 add_commands(letters_app, DEAD_LETTERS)
 add_commands(app, COMMANDS)
@@ -154,6 +174,11 @@ app.add_typer(
     help="Products: how they stand, their units and their strategies.",
 )
 app.add_typer(coupon_app, name="coupon", help="Coupons: how their campaigns stand, and put one.")
+app.add_typer(
+    payment_app,
+    name="payment",
+    help="Payments: how they stand, and whether the gateway's book agrees.",
+)
 app.add_typer(lottery_app, name="lottery", help="Lotteries: draw one, and verify a draw.")
 app.add_typer(
     letters_app,

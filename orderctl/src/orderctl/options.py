@@ -23,6 +23,13 @@ Database = Annotated[
     str, typer.Option(envvar="DATABASE_URL", help="The operator's address of the database.")
 ]
 Redis = Annotated[str, typer.Option(envvar="REDIS_URL", help="The address of Redis or Valkey.")]
+GatewayUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="GATEWAY_URL",
+        help="The address of the payment gateway; its key is read from GATEWAY_API_KEY.",
+    ),
+]
 Operator = Annotated[
     str, typer.Option(envvar="ORDERCTL_OPERATOR", help="Who acts; else who is logged in.")
 ]

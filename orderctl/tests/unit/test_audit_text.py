@@ -12,6 +12,7 @@ from orderctl.audit_text import details, invariants_table
 from orderctl.auditing import sources, without_topics
 from shared.audit import INVARIANTS, RUNBOOK, Check, Moment, Report
 from shared.audit.counters import CHECK as COUNTERS
+from shared.audit.gateway import CHECK as GATEWAY
 from shared.audit.invariants import load
 
 ROOT = Path(__file__).parents[3]
@@ -61,7 +62,7 @@ def test_every_check_has_its_sentence_in_the_docs() -> None:
     page = (ROOT / "docs/invariants.md").read_text()
     names = [one.name for source in sources() for one in load(source.package, source.resource)]
     names += [one.name for one in load("shared", "sql/invariants.sql")]
-    names += [COUNTERS.name, *(check.name for check in without_topics("").checks)]
+    names += [COUNTERS.name, GATEWAY.name, *(check.name for check in without_topics("").checks)]
     names += ["orders_are_told_as_they_are"]
     assert [name for name in names if f"`{name}`" not in page] == []
 
@@ -71,7 +72,7 @@ def test_the_docs_name_no_check_that_there_is_not() -> None:
     table = "\n".join(line for line in page.splitlines() if re.match(r"\| *[0-9]* *\| ", line))
     known = {one.name for source in sources() for one in load(source.package, source.resource)}
     known |= {one.name for one in load("shared", "sql/invariants.sql")}
-    known |= {COUNTERS.name, "orders_are_told_as_they_are"}
+    known |= {COUNTERS.name, GATEWAY.name, "orders_are_told_as_they_are"}
     known |= {check.name for check in without_topics("").checks}
     assert set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", table)) - known == set()
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from orderctl.lazily import function_of
-from orderctl.main import COMMANDS, COUPON, DEAD_LETTERS, LOTTERY, STOCK, TOPICS
+from orderctl.main import COMMANDS, COUPON, DEAD_LETTERS, LOTTERY, PAYMENT, STOCK, TOPICS
 
 HEAVY = {"aiokafka", "asyncpg", "httpx", "redis", "faststream", "shared.contracts.base"}
 _LOADED = """
@@ -50,7 +50,7 @@ def test_a_command_imports_its_own_clients_only() -> None:
     ("where", "summary"),
     [
         one
-        for group in (COMMANDS, COUPON, DEAD_LETTERS, LOTTERY, STOCK, TOPICS)
+        for group in (COMMANDS, COUPON, DEAD_LETTERS, LOTTERY, PAYMENT, STOCK, TOPICS)
         for one in group.values()
     ],
 )

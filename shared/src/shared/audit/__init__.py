@@ -6,7 +6,8 @@
 
 `invariants` runs the query files of the services and this package's own (`sql/invariants.sql`);
 a query returns the rows that violate it, so none means that it holds. `topics` reads the broker:
-lag, lost messages, outcomes. `catalogue` has the ten invariants as sentences. Some invariants hold
+lag, lost messages, outcomes. `counters` and `gateway` hold Redis and the payment gateway's book
+against our rows. `catalogue` has the ten invariants as sentences. Some invariants hold
 at every moment, others once the system has come to rest; each query says which. Nothing is
 written anywhere, so it may run beside production; `check_pass` is for running there all the time.
 """

@@ -1,0 +1,97 @@
+-- name: page_of_payments
+-- Payments in key order, behind `after`; those in one state alone, or one payment alone, where that
+-- is said.
+SELECT order_id, state, user_id, amount, currency, method, points, captured, refunded, refusal,
+       is_late, created_at
+FROM payment
+WHERE order_id > :after::text
+  AND (:order_id::text IS NULL OR order_id = :order_id::text)
+  AND state = coalesce(:state::text, state)
+ORDER BY order_id
+LIMIT :payments::integer;
+
+-- name: page_of_open
+-- Payments of which nobody knows yet what comes of them, or a person has to look: in key order, or
+-- those whose call is the oldest first. The charge of a tombstone is watched, which is not open. Two
+-- small indexes hold all that can be.
+WITH open AS MATERIALIZED (
+    SELECT order_id, min(since) AS since
+    FROM (
+        SELECT call.order_id, call.created_at AS since
+        FROM gateway_call AS call JOIN payment USING (order_id)
+        WHERE call.next_at IS NOT NULL AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
+          AND payment.state <> 'TOMBSTONE'
+        UNION ALL
+        SELECT order_id, created_at FROM gateway_call WHERE state IN ('WAITING', 'QUARANTINED')
+    ) AS unfinished
+    GROUP BY order_id
+)
+SELECT order_id, state, user_id, amount, currency, method, points, captured, refunded, refusal,
+       is_late, created_at
+FROM open JOIN payment USING (order_id)
+WHERE order_id > :after::text
+  AND state = coalesce(:state::text, state)
+ORDER BY CASE WHEN :oldest_first::boolean THEN since END, order_id
+LIMIT :payments::integer;
+
+-- name: calls_of
+-- What was asked of the gateway for these orders: a charge, and maybe its refund.
+SELECT key, order_id, kind, state, amount, currency, reference, quarantine, sends, attempt, owner,
+       first_sent_at, expires_at, next_at, created_at
+FROM gateway_call
+WHERE order_id = ANY (:order_ids::text[])
+ORDER BY order_id, kind;
+
+-- name: entries_of
+-- What an order moved, by all names that its transactions have.
+SELECT transaction_id, account, amount, currency, at
+FROM ledger_entry
+WHERE transaction_id IN ('hold:' || :order_id::text, 'release:' || :order_id::text,
+                         'payment:' || :order_id::text, 'refund:' || :order_id::text)
+ORDER BY at, transaction_id, account;
+
+-- name: ask_anew
+-- The gateway is asked now about what isn't final and nobody has the lease of, also what nobody
+-- would ask about any more, and what waits for a person. A refund that waits for its charge has
+-- nothing to ask. A capture of an order that was told of its decline can't be taken over: it would
+-- be captured for nobody. Rows are locked in key order, as everywhere; whoever takes the lease
+-- meanwhile is waited for, and has it then.
+WITH due AS (
+    SELECT call.key
+    FROM gateway_call AS call JOIN payment USING (order_id)
+    WHERE call.order_id = :order_id::text
+      AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT', 'QUARANTINED')
+      AND (call.owner IS NULL OR call.next_at <= now())
+      AND (call.state <> 'QUARANTINED' OR payment.state <> 'REFUSED')
+    ORDER BY call.key
+    FOR UPDATE OF call
+)
+UPDATE gateway_call AS call
+SET state = CASE call.state WHEN 'QUARANTINED' THEN 'UNKNOWN' ELSE call.state END,
+    quarantine = NULL,
+    next_at = now()
+FROM due
+WHERE call.key = due.key
+RETURNING call.key, order_id, kind, state, amount, currency, reference, quarantine, sends, attempt,
+          owner, first_sent_at, expires_at, next_at, created_at;
+
+-- name: count_calls
+-- Calls that aren't final, by state, and for how many seconds the oldest of each has been there:
+-- those that are looked at again, with the charges of tombstones apart, and those that stand still.
+SELECT state, count(*) AS calls,
+       extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_s
+FROM (
+    SELECT CASE payment.state WHEN 'TOMBSTONE' THEN 'WATCHED' ELSE call.state END AS state,
+           call.created_at
+    FROM gateway_call AS call JOIN payment USING (order_id)
+    WHERE call.next_at IS NOT NULL AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
+    UNION ALL
+    SELECT state, created_at FROM gateway_call WHERE state IN ('WAITING', 'QUARANTINED')
+) AS unfinished
+GROUP BY state;
+
+-- name: read_wallet
+-- What a user has.
+SELECT user_id, balance, points, currency
+FROM wallet
+WHERE user_id = :user_id::text;

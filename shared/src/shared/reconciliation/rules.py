@@ -1,0 +1,207 @@
+"""What the lines under one key say of each other: ours, and the gateway's. Pure.
+
+| ours            | nothing there | declined    | processing   | captured, given back |
+|-----------------|---------------|-------------|--------------|----------------------|
+| SUCCEEDED       | missing there | contradicts | contradicts  | agrees               |
+| DECLINED        | agrees        | agrees      | contradicts  | contradicts          |
+| ABSENT, VOID    | agrees        | agrees      | late capture | late capture         |
+| WAITING, INTENDED, UNKNOWN | open | open     | open         | open                 |
+| QUARANTINED     | a person has to look, whatever is there                          |
+| none            | -             | unknown to us, whatever it is                    |
+
+Of refunds: an ABSENT one is open, since it is sent again until it is done, and a VOID one that is
+there contradicts. Another amount, currency or charge contradicts in every state. An order that is
+captured twice is charged twice, under whichever keys.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Kind(StrEnum):
+    """What a line is of."""
+
+    CHARGE = "charge"
+    REFUND = "refund"
+
+
+class State(StrEnum):
+    """What we know of a call, as `payment.gateway_call` has it."""
+
+    WAITING = "WAITING"
+    INTENDED = "INTENDED"
+    UNKNOWN = "UNKNOWN"
+    ABSENT = "ABSENT"
+    SUCCEEDED = "SUCCEEDED"
+    DECLINED = "DECLINED"
+    VOID = "VOID"
+    QUARANTINED = "QUARANTINED"
+
+
+class Status(StrEnum):
+    """What the gateway's book says of a line."""
+
+    PROCESSING = "processing"
+    DECLINED = "declined"
+    CAPTURED = "captured"
+    SUCCEEDED = "succeeded"
+
+
+class Ours(NamedTuple):
+    """A call as we know it: amounts in minor units."""
+
+    kind: Kind
+    key: str
+    order_id: str
+    state: State
+    amount: int
+    currency: str
+    reference: str | None = None
+    """The gateway's id of the charge, where we were told it."""
+    quarantine: str | None = None
+    """Why a person has to look."""
+
+
+class Theirs(NamedTuple):
+    """A line of the gateway's book."""
+
+    kind: Kind
+    id: str
+    key: str
+    status: Status
+    amount: int
+    currency: str
+    charge: str
+    """The id of the charge: its own, or that of which the refund is."""
+    order_id: str | None
+    """What the charge's `reference` names."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether money moved."""
+        return self.status in (Status.CAPTURED, Status.SUCCEEDED)
+
+
+class Verdict(StrEnum):
+    """What comes of comparing. Differences stand with the worst first."""
+
+    CHARGED_TWICE = "charged_twice"
+    CONTRADICTS = "contradicts"
+    MISSING_THERE = "missing_there"
+    UNKNOWN_TO_US = "unknown_to_us"
+    LATE_CAPTURE = "late_capture"
+    QUARANTINED = "quarantined"
+    OPEN = "open"
+    """Nobody knows yet what comes of it: no difference."""
+    AGREES = "agrees"
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether the books differ."""
+        return self not in (Verdict.OPEN, Verdict.AGREES)
+
+
+DIFFERENCES: Final = tuple(one for one in Verdict if one.is_difference)
+"""The worst first."""
+
+
+class Finding(NamedTuple):
+    """A verdict, and the lines that it is on."""
+
+    verdict: Verdict
+    ours: Ours | None
+    theirs: tuple[Theirs, ...] = ()
+
+    @property
+    def order_id(self) -> str | None:
+        """Which order it is about; None where the gateway's line names none."""
+        return self.ours.order_id if self.ours else self.theirs[0].order_id
+
+    @property
+    def key(self) -> str:
+        """The idempotency key."""
+        return self.ours.key if self.ours else self.theirs[0].key
+
+
+def judge(ours: Ours | None, theirs: Sequence[Theirs]) -> list[Finding]:
+    """What is found of the lines of one kind under one key.
+
+    A gateway that has forgotten a key may have several lines under it. Ours is held against the one
+    that it names, else against the one that got furthest, and we know nothing of the others.
+    """
+    if ours is None:
+        return [Finding(compare(None, line), None, (line,)) for line in theirs]
+    paired = min(theirs, key=lambda line: _distance(ours, line), default=None)
+    found = [Finding(compare(ours, paired), ours, (paired,) if paired else ())]
+    return found + [
+        Finding(Verdict.UNKNOWN_TO_US, None, (line,)) for line in theirs if line is not paired
+    ]
+
+
+def compare(ours: Ours | None, theirs: Theirs | None) -> Verdict:
+    """What a pair of lines of one kind and key says. Raises ValueError where there is neither."""
+    if ours is None:
+        if theirs is None:
+            raise ValueError("there is nothing to compare")
+        return Verdict.UNKNOWN_TO_US
+    if ours.state is State.QUARANTINED:
+        return Verdict.QUARANTINED
+    if theirs is None:
+        return _alone(ours)
+    if contradictions(ours, theirs):
+        return Verdict.CONTRADICTS
+    match ours.state:
+        case State.WAITING | State.INTENDED | State.UNKNOWN:
+            return Verdict.OPEN
+        case State.SUCCEEDED:
+            return Verdict.AGREES if theirs.is_done else Verdict.CONTRADICTS
+        case State.DECLINED:
+            is_same = theirs.status is Status.DECLINED
+            return Verdict.AGREES if is_same else Verdict.CONTRADICTS
+        case _:
+            return _turned_up(ours, theirs)
+
+
+def contradictions(ours: Ours, theirs: Theirs) -> list[str]:
+    """What can't be true of one and the same line: its amount, its currency, its charge."""
+    found = []
+    if (ours.amount, ours.currency) != (theirs.amount, theirs.currency):
+        found.append("amount")
+    if ours.reference is not None and ours.reference != theirs.charge:
+        found.append("charge")
+    return found
+
+
+def _alone(ours: Ours) -> Verdict:
+    match ours.state:
+        case State.SUCCEEDED:
+            return Verdict.MISSING_THERE
+        case State.WAITING | State.INTENDED | State.UNKNOWN:
+            return Verdict.OPEN
+        case State.ABSENT if ours.kind is Kind.REFUND:
+            return Verdict.OPEN
+        case _:
+            return Verdict.AGREES
+
+
+def _turned_up(ours: Ours, theirs: Theirs) -> Verdict:
+    """There, though we hold that it isn't. A decline makes no difference: no money moved."""
+    if theirs.status is Status.DECLINED:
+        return Verdict.AGREES
+    if ours.kind is Kind.CHARGE:
+        return Verdict.LATE_CAPTURE
+    return Verdict.OPEN if ours.state is State.ABSENT else Verdict.CONTRADICTS
+
+
+def _distance(ours: Ours, theirs: Theirs) -> tuple[bool, bool, bool, str]:
+    return (
+        theirs.charge != ours.reference,
+        not theirs.is_done,
+        theirs.status is Status.DECLINED,
+        theirs.id,
+    )
