@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from shared.admin import HttpServer
+from shared.serving import HttpServer
 from shared.testing.ports import ReservedPort
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ async def agreeing(gateway: FakeGateway, book: OurBook) -> None:
     await book.call("o-3", "DECLINED")
     await book.call("o-4", "DECLINED")
     await book.call("o-5", "VOID")
-    await book.call("o-6", "ABSENT")
+    await book.call("o-6", "WATCHED")
 
 
 async def test_books_that_agree_are_told_with_their_sums(
@@ -123,7 +123,7 @@ async def differing(gateway: FakeGateway, book: OurBook) -> None:
     await book.call("gone", "SUCCEEDED", reference="ch_404")
     gateway.refund(gateway.charges[0], idempotencyKey="by-hand", amount=400)
     gateway.charge("late")
-    await book.call("late", "ABSENT")
+    await book.call("late", "WATCHED")
     await book.call("odd", "QUARANTINED")
     await book.call("young", "UNKNOWN", age_s=60)
     await book.call("old", "INTENDED", age_s=7_200)
@@ -154,7 +154,7 @@ async def test_each_difference_is_told_with_what_to_do(
     told = " ".join(said.split())
     assert "2 open, the oldest for 2h 0m" in told
     assert "6 differences: 1 charged twice, 1 contradicts, 1 missing there, 1 unknown" in told
-    assert "late capture late charge ABSENT 1,000 KRW charge captured 1,000 KRW ch_000007" in told
+    assert "late capture late charge WATCHED 1,000 KRW charge captured 1,000 KRW ch_000007" in told
     assert "quarantined odd charge QUARANTINED 1,000 KRW (1300 KRW was captured) nothing" in told
     assert "charged twice: somebody paid twice for one order" in told
     assert said.endswith("docs/runbooks/gateway-differs.md\n")

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from payment.calls import CallKind, CallState, key_of
+from payment.census import queries
 from payment.records import PaymentState
 from shared.admin import faults, in_time, json_problem
 from shared.contracts.base import format_time
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
-from shared.database import Queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 PAYMENTS_AT_MOST: Final = 1_000
 """Of one page."""
-WATCHED: Final = "WATCHED"
-"""How calls are told of which nobody wants anything any more: a charge may still turn up."""
-
-queries: Final = Queries("payment", "sql/statistics.sql")
 
 
 class Page(BaseModel):
@@ -112,7 +109,7 @@ class PaymentsApi:
     async def gateway(self, request: Request) -> Response:
         """How the way to the gateway is, and how many calls are without an outcome."""
         rows = await in_time(self._count())
-        open_for = [row["oldest_s"] for row in rows if row["state"] != WATCHED]
+        open_for = [row["oldest_s"] for row in rows if row["state"] != CallState.WATCHED]
         return JSONResponse(
             {
                 "breaker": self._breaker(),
@@ -151,8 +148,8 @@ class PaymentsApi:
                 )
             else:
                 rows = await queries.page_of_payments.rows(connection, order_id=None, **asked)
-            order_ids = [row["order_id"] for row in rows]
-            calls = await queries.calls_of.rows(connection, order_ids=order_ids)
+            keys = _keys([row["order_id"] for row in rows])
+            calls = await queries.calls_of.rows(connection, keys=keys)
         return _payments(rows, calls)
 
     async def _read_payment(self, order_id: str) -> dict[str, Any] | None:
@@ -166,7 +163,7 @@ class PaymentsApi:
             )
             if row is None:
                 return None
-            calls = await queries.calls_of.rows(connection, order_ids=[order_id])
+            calls = await queries.calls_of.rows(connection, keys=_keys([order_id]))
             entries = await queries.entries_of.rows(connection, order_id=order_id)
         (found,) = _payments([row], calls)
         return found | {"entries": [_entry(entry) for entry in entries]}
@@ -183,6 +180,10 @@ class PaymentsApi:
     async def _read_wallet(self, user_id: str) -> asyncpg.Record | None:
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             return await queries.read_wallet.row(connection, user_id=user_id)
+
+
+def _keys(order_ids: Iterable[str]) -> list[str]:
+    return [key_of(kind, order_id) for order_id in order_ids for kind in CallKind]
 
 
 def _payments(

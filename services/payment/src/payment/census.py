@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from payment.calls import CallState
 from payment.metrics import OLDEST_OPEN, OPEN_CALLS, WATCH_OVERDUE
-from payment.store import Store, queries
+from payment.store import Store
+from shared.database import Queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 
@@ -18,6 +19,8 @@ JANITOR_INTERVAL_S: Final = 60.0
 KEEP_EVENTS_S: Final = 7 * 86_400.0
 """Longer than any gateway repeats a callback; its signature is refused long before."""
 EVENTS_AT_ONCE: Final = 1_000
+
+queries: Final = Queries("payment", "sql/statistics.sql")
 
 _OPEN: Final = (CallState.INTENDED, CallState.UNKNOWN, CallState.ABSENT, CallState.WAITING)
 _COUNTED: Final = (*_OPEN, CallState.WATCHED, CallState.QUARANTINED)
@@ -33,7 +36,7 @@ class Census:
     async def run_once(self) -> None:
         """Set the gauges."""
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            rows = await queries.count_open_calls.rows(connection)
+            rows = await queries.count_calls.rows(connection)
         counts = {row["state"]: row["calls"] for row in rows}
         ages_s = {row["state"]: max(row["oldest_s"] or 0.0, 0.0) for row in rows}
         for state in _COUNTED:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from payment.api import PaymentsApi
 from payment.callbacks import Callbacks
 from payment.census import CENSUS_INTERVAL_S, JANITOR_INTERVAL_S, Census
 from payment.consumers import routes
@@ -38,6 +39,8 @@ def compose(settings: Settings) -> Service:
     service.closing(outcomes)
     service.add_loop(Loop("outcomes", outcomes.kept.run_once, 0.0))
     service.add_loop(Loop("outcomes' Redis", outcomes.find_redis, REDIS_INTERVAL_S))
+    breaker = (lambda: courier.breaker.state.value) if courier else (lambda: "no gateway")
+    service.add_admin_routes(PaymentsApi(service.pool, breaker).routes())
     if courier is None:
         return service
     service.finishing(courier.finish)

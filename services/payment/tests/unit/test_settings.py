@@ -49,7 +49,6 @@ def test_callbacks_go_to_this_instance_unless_told_otherwise(set_up: pytest.Monk
     own = "http://127.0.0.1:8090/gateway/callbacks"
     assert load_settings(Settings).gateway().callback_url == own
     set_up.setenv("CALLBACK_URL", "https://shop.example/gateway/callbacks")
-    set_up.delenv("CALLBACK_PORT")
     told = load_settings(Settings).gateway()
     assert told.callback_url == "https://shop.example/gateway/callbacks"
 
@@ -65,7 +64,12 @@ def test_callbacks_go_to_this_instance_unless_told_otherwise(set_up: pytest.Monk
         ({"GATEWAY_KEY_RETENTION_S": "600", "RECONCILE_INTERVAL_S": "151"},
          "settings: GATEWAY_KEY_RETENTION_S must be at least four times RECONCILE_INTERVAL_S"),
         ({"GATEWAY_KEY_RETENTION_S": "599"}, "GATEWAY_KEY_RETENTION_S: Input should be greater"),
-        ({"GATEWAY_WEBHOOK_SECRET": "shared-with-the-gateway"}, "settings: GATEWAY_WEBHOOK_SECRET is set: set"),
+        ({"GATEWAY_WEBHOOK_SECRET": "shared-with-the-gateway"},
+         "settings: GATEWAY_WEBHOOK_SECRET is set: set CALLBACK_PORT"),
+        ({"GATEWAY_WEBHOOK_SECRET": "short", "CALLBACK_PORT": "8090"},
+         "settings: GATEWAY_WEBHOOK_SECRET needs 16 characters"),
+        ({"GATEWAY_WEBHOOK_SECRET": "shared-with-the-gateway", "CALLBACK_PORT": "8090",
+          "CALLBACK_HOST": "0.0.0.0"}, "settings: CALLBACK_HOST is 0.0.0.0, which"),
         ({"RECONCILE_INTERVAL_S": "0"}, "RECONCILE_INTERVAL_S: Input should be greater than 0"),
         ({"GATEWAY_CALLS_AT_ONCE": "0"}, "GATEWAY_CALLS_AT_ONCE: Input should be greater"),
     ],

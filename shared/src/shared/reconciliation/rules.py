@@ -4,14 +4,13 @@
 |-----------------|---------------|-------------|--------------|----------------------|
 | SUCCEEDED       | missing there | contradicts | contradicts  | agrees               |
 | DECLINED        | agrees        | agrees      | contradicts  | contradicts          |
-| ABSENT, VOID    | agrees        | agrees      | late capture | late capture         |
-| WAITING, INTENDED, UNKNOWN | open | open     | open         | open                 |
+| WATCHED, VOID   | agrees        | agrees      | late capture | late capture         |
+| WAITING, INTENDED, UNKNOWN, ABSENT | open | open | open     | open                 |
 | QUARANTINED     | a person has to look, whatever is there                          |
 | none            | -             | unknown to us, whatever it is                    |
 
-Of refunds: an ABSENT one is open, since it is sent again until it is done, and a VOID one that is
-there contradicts. Another amount, currency or charge contradicts in every state. An order that is
-captured twice is charged twice, under whichever keys.
+Of refunds: a VOID one that is there contradicts. Another amount, currency or charge contradicts in
+every state. An order that is captured twice is charged twice, under whichever keys.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ class State(StrEnum):
     INTENDED = "INTENDED"
     UNKNOWN = "UNKNOWN"
     ABSENT = "ABSENT"
+    WATCHED = "WATCHED"
     SUCCEEDED = "SUCCEEDED"
     DECLINED = "DECLINED"
     VOID = "VOID"
@@ -156,7 +156,7 @@ def compare(ours: Ours | None, theirs: Theirs | None) -> Verdict:
     if contradictions(ours, theirs):
         return Verdict.CONTRADICTS
     match ours.state:
-        case State.WAITING | State.INTENDED | State.UNKNOWN:
+        case State.WAITING | State.INTENDED | State.UNKNOWN | State.ABSENT:
             return Verdict.OPEN
         case State.SUCCEEDED:
             return Verdict.AGREES if theirs.is_done else Verdict.CONTRADICTS
@@ -181,9 +181,7 @@ def _alone(ours: Ours) -> Verdict:
     match ours.state:
         case State.SUCCEEDED:
             return Verdict.MISSING_THERE
-        case State.WAITING | State.INTENDED | State.UNKNOWN:
-            return Verdict.OPEN
-        case State.ABSENT if ours.kind is Kind.REFUND:
+        case State.WAITING | State.INTENDED | State.UNKNOWN | State.ABSENT:
             return Verdict.OPEN
         case _:
             return Verdict.AGREES
@@ -193,9 +191,7 @@ def _turned_up(ours: Ours, theirs: Theirs) -> Verdict:
     """There, though we hold that it isn't. A decline makes no difference: no money moved."""
     if theirs.status is Status.DECLINED:
         return Verdict.AGREES
-    if ours.kind is Kind.CHARGE:
-        return Verdict.LATE_CAPTURE
-    return Verdict.OPEN if ours.state is State.ABSENT else Verdict.CONTRADICTS
+    return Verdict.LATE_CAPTURE if ours.kind is Kind.CHARGE else Verdict.CONTRADICTS
 
 
 def _distance(ours: Ours, theirs: Theirs) -> tuple[bool, bool, bool, str]:

@@ -158,24 +158,3 @@ WHERE event_id IN (
 INSERT INTO ledger_entry (transaction_id, account, amount, currency)
 SELECT * FROM unnest(:transaction_ids::text[], :accounts::text[], :amounts::bigint[],
                      :currencies::text[]);
-
--- name: count_open_calls
--- What the gateway still owes an answer to, by state, with the age of the oldest; how many calls are
--- only watched, and how overdue the first of them is; and what waits, for its charge or for a person.
-SELECT state, count(*) AS calls,
-       extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
-FROM (
-    SELECT state, created_at FROM gateway_call
-    WHERE next_at IS NOT NULL AND attempt = 0
-    UNION ALL
-    SELECT state, created_at FROM gateway_call
-    WHERE next_at IS NOT NULL AND attempt > 0 AND state <> 'WATCHED'
-    UNION ALL
-    SELECT state, created_at FROM gateway_call
-    WHERE state IN ('WAITING', 'QUARANTINED')
-) AS unsettled
-GROUP BY state
-UNION ALL
-SELECT 'WATCHED', count(*), extract(epoch FROM now() - min(next_at))::float8
-FROM gateway_call
-WHERE next_at IS NOT NULL AND state = 'WATCHED';

@@ -12,15 +12,16 @@ LIMIT :payments::integer;
 
 -- name: page_of_open
 -- Payments of which nobody knows yet what comes of them, or a person has to look: in key order, or
--- those whose call is the oldest first. The charge of a tombstone is watched, which is not open. Two
--- small indexes hold all that can be.
+-- those whose call is the oldest first. What is only watched is not open. Small indexes hold all that
+-- can be.
 WITH open AS MATERIALIZED (
     SELECT order_id, min(since) AS since
     FROM (
-        SELECT call.order_id, call.created_at AS since
-        FROM gateway_call AS call JOIN payment USING (order_id)
-        WHERE call.next_at IS NOT NULL AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
-          AND payment.state <> 'TOMBSTONE'
+        SELECT order_id, created_at AS since FROM gateway_call
+        WHERE next_at IS NOT NULL AND attempt = 0
+        UNION ALL
+        SELECT order_id, created_at FROM gateway_call
+        WHERE next_at IS NOT NULL AND attempt > 0 AND state <> 'WATCHED'
         UNION ALL
         SELECT order_id, created_at FROM gateway_call WHERE state IN ('WAITING', 'QUARANTINED')
     ) AS unfinished
@@ -39,7 +40,7 @@ LIMIT :payments::integer;
 SELECT key, order_id, kind, state, amount, currency, reference, quarantine, sends, attempt, owner,
        first_sent_at, expires_at, next_at, created_at
 FROM gateway_call
-WHERE order_id = ANY (:order_ids::text[])
+WHERE key = ANY (:keys::text[])
 ORDER BY order_id, kind;
 
 -- name: entries_of
@@ -59,8 +60,8 @@ ORDER BY at, transaction_id, account;
 WITH due AS (
     SELECT call.key
     FROM gateway_call AS call JOIN payment USING (order_id)
-    WHERE call.order_id = :order_id::text
-      AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT', 'QUARANTINED')
+    WHERE call.key IN ('payment:' || :order_id::text, 'refund:' || :order_id::text)
+      AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT', 'WATCHED', 'QUARANTINED')
       AND (call.owner IS NULL OR call.next_at <= now())
       AND (call.state <> 'QUARANTINED' OR payment.state <> 'REFUSED')
     ORDER BY call.key
@@ -76,19 +77,26 @@ RETURNING call.key, order_id, kind, state, amount, currency, reference, quaranti
           owner, first_sent_at, expires_at, next_at, created_at;
 
 -- name: count_calls
--- Calls that aren't final, by state, and for how many seconds the oldest of each has been there:
--- those that are looked at again, with the charges of tombstones apart, and those that stand still.
+-- What the gateway still owes an answer to, by state, with the age of the oldest; how many calls are
+-- only watched, and how overdue the first of them is; and what waits, for its charge or for a person.
 SELECT state, count(*) AS calls,
-       extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_s
+       extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
 FROM (
-    SELECT CASE payment.state WHEN 'TOMBSTONE' THEN 'WATCHED' ELSE call.state END AS state,
-           call.created_at
-    FROM gateway_call AS call JOIN payment USING (order_id)
-    WHERE call.next_at IS NOT NULL AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
+    SELECT state, created_at FROM gateway_call
+    WHERE next_at IS NOT NULL AND attempt = 0
     UNION ALL
-    SELECT state, created_at FROM gateway_call WHERE state IN ('WAITING', 'QUARANTINED')
-) AS unfinished
-GROUP BY state;
+    SELECT state, created_at FROM gateway_call
+    WHERE next_at IS NOT NULL AND attempt > 0 AND state <> 'WATCHED'
+    UNION ALL
+    SELECT state, created_at FROM gateway_call
+    WHERE state IN ('WAITING', 'QUARANTINED')
+) AS unsettled
+GROUP BY state
+UNION ALL
+SELECT 'WATCHED', count(*), extract(epoch FROM now() - min(next_at))::float8
+FROM gateway_call
+WHERE next_at IS NOT NULL AND state = 'WATCHED'
+HAVING count(*) > 0;
 
 -- name: read_wallet
 -- What a user has.
