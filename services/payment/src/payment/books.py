@@ -83,16 +83,16 @@ class Books:
         has_no_courier = call.owner is None or call.key in self._handed
         return call.state is CallState.INTENDED and not call.sends and has_no_courier
 
-    def take(self, payment: Payment, charge: Charge) -> Payment:
+    def take(self, order_id: str, charge: Charge) -> Payment:
         """All of the amount, from points and the wallet."""
         self.ledger.post(
-            f"payment:{payment.order_id}",
+            f"payment:{order_id}",
             charge.user_id,
             Leg(Purse.POINTS, -charge.points),
             Leg(Purse.WALLET, -charge.rest),
             Leg(House.REVENUE, charge.amount),
         )
-        return replace(payment, state=PaymentState.CAPTURED, captured=charge.amount)
+        return Payment(order_id, PaymentState.CAPTURED, charge, captured=charge.amount)
 
     def hold(self, payment: Payment, charge: Charge) -> None:
         """Set the points aside while the gateway is asked for the rest."""

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from payment.outcomes import Outcomes
 
 
-def routes(currency: str, courier: Courier | None, outcomes: Outcomes) -> list[Route]:
-    """The routing table; `currency` is the deployment's."""
-    commands = SagaCommands(currency, courier, outcomes)
+def routes(
+    currency: str, courier: Courier | None, outcomes: Outcomes, *, takes_gateway: bool = True
+) -> list[Route]:
+    """The routing table; `currency` is the deployment's. See `SagaCommands`."""
+    commands = SagaCommands(currency, courier, outcomes, takes_gateway=takes_gateway)
     return [
         Route("payment", GROUPS["payment"], commands, begin=commands.begin),
         Route(

@@ -69,13 +69,13 @@ def _charge(
 def _first_charge(books: Books, command: ChargePayment, traceparent: str) -> Payment:
     """All of the amount or nothing: points first, and the rest from the wallet or by the gateway,
     which is asked for it while the points are held."""
-    charge = charge_of(command)
-    payment = Payment(command.order_id, PaymentState.PENDING, charge)
+    order_id, charge = command.order_id, charge_of(command)
     refusal = _refusal(books, charge)
     if refusal is not None:
-        return replace(payment, state=PaymentState.REFUSED, refusal=refusal)
+        return Payment(order_id, PaymentState.REFUSED, charge, refusal)
     if not charge.by_gateway:
-        return books.take(payment, charge)
+        return books.take(order_id, charge)
+    payment = Payment(order_id, PaymentState.PENDING, charge)
     books.hold(payment, charge)
     books.hand_over(intend(command, CallKind.CHARGE, charge, books.lease, traceparent))
     return payment

@@ -51,10 +51,19 @@ class SagaCommands:
     is written down, and handed to the courier once that is committed.
     """
 
-    def __init__(self, currency: str, courier: Courier | None, outcomes: Outcomes) -> None:
-        """`currency` is the deployment's; without a courier there is no gateway."""
+    def __init__(
+        self,
+        currency: str,
+        courier: Courier | None,
+        outcomes: Outcomes,
+        *,
+        takes_gateway: bool = True,
+    ) -> None:
+        """`currency` is the deployment's; without a courier there is no gateway. Unless
+        `takes_gateway`, further charges by it are refused."""
         self._currency = currency
         self._courier = courier
+        self._takes_gateway = courier is not None and takes_gateway
         self._outcomes = outcomes
 
     @asynccontextmanager
@@ -129,7 +138,7 @@ class SagaCommands:
         return Books(
             self._currency,
             lease,
-            has_gateway=self._courier is not None,
+            has_gateway=self._takes_gateway,
             payments=payments,
             calls=calls,
             wallets=await store.lock_wallets(user_ids) if user_ids else (),

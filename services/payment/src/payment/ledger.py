@@ -6,7 +6,6 @@ accounts of the house have entries only, so that no row of theirs is ever waited
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -48,8 +47,7 @@ class Leg(NamedTuple):
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A leg as it is stored."""
 
     transaction_id: str
@@ -75,24 +73,29 @@ class Ledger:
     def post(self, transaction_id: str, user_id: str, *legs: Leg) -> None:
         """The one place where a balance changes, with all of its entries. Purses are the user's.
         Legs of 0 are left out. Raises ValueError where the rest doesn't sum to zero."""
-        if sum([leg.amount for leg in legs]) != 0:
-            raise ValueError(f"{transaction_id} does not sum to zero")
-        wallet = self.wallet(user_id)
+        wallet = self._wallets.get(user_id) or self.wallet(user_id)
         currency = wallet.currency
+        total = money = points = 0
         for account, amount in legs:
+            total += amount
             if amount == 0:
                 continue
-            match account:
-                case Purse.WALLET:
-                    wallet = replace(wallet, balance=wallet.balance + amount)
-                case Purse.POINTS:
-                    wallet = replace(wallet, points=wallet.points + amount)
-                case House():
-                    self.entries.append(Entry(transaction_id, account, amount, currency))
-                    continue
-            self.entries.append(Entry(transaction_id, f"{account}:{user_id}", amount, currency))
-        if wallet != self.wallet(user_id):
-            self._wallets[user_id] = wallet
+            if account is Purse.WALLET:
+                money += amount
+            elif account is Purse.POINTS:
+                points += amount
+            name = self._name_of(account, user_id)
+            self.entries.append(Entry(transaction_id, name, amount, currency))
+        if total != 0:
+            raise ValueError(f"{transaction_id} does not sum to zero")
+        if money or points:
+            self._wallets[user_id] = Wallet(
+                user_id, currency, wallet.balance + money, wallet.points + points
+            )
+
+    @staticmethod
+    def _name_of(account: House | Purse, user_id: str) -> str:
+        return account.value if isinstance(account, House) else f"{account.value}:{user_id}"
 
     @property
     def new_wallets(self) -> list[Wallet]:

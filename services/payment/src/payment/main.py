@@ -34,7 +34,9 @@ def compose(settings: Settings) -> Service:
         "payment",
         settings,
         package="payment",
-        routes=routes(settings.currency, courier, outcomes),
+        routes=routes(
+            settings.currency, courier, outcomes, takes_gateway=settings.gateway_takes_charges
+        ),
     )
     service.closing(outcomes)
     service.add_loop(Loop("outcomes", outcomes.kept.run_once, 0.0))

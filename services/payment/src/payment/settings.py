@@ -31,6 +31,8 @@ class Settings(ServiceSettings):
 
     gateway_url: str | None = None
     """Without it, charges by `gateway` are refused as `method_unavailable`."""
+    gateway_takes_charges: bool = True
+    """False: what was asked before is settled, and further charges by `gateway` are refused."""
     gateway_api_key: SecretStr = SecretStr("")
     gateway_timeout_s: float = Field(default=3.0, gt=0, le=60)
     """For one request, from connecting to the last byte."""
