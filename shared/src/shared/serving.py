@@ -16,19 +16,40 @@ if TYPE_CHECKING:
 
 HEAD_WITHIN_S: Final = 10.0
 """From the connection, or the first byte of a further request, to the end of its headers."""
+HEAD_BYTES_AT_MOST: Final = 384 * 1024
+"""More than one read of the socket, which may hold some of the body too. The parser joins the
+pieces of a header in time that grows with the square of its length."""
 CONNECTIONS_AT_MOST: Final = 512
 """Of one port; requests on further ones are answered 503."""
 
 
 class PunctualProtocol(HttpToolsProtocol):
-    """Cuts off who takes too long over the head of a request: uvicorn itself waits for ever."""
+    """Cuts off who takes too long over the head of a request, or makes it too long, and who goes on
+    with a body that was answered before it was whole: uvicorn itself listens for ever."""
 
     _overdue: asyncio.TimerHandle | None = None
+    """There while a head is expected."""
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A request is expected."""
         super().connection_made(transport)
         self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """What comes of a head is counted."""
+        if self._overdue is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_AT_MOST:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Nobody will read the rest of a body."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -53,6 +74,7 @@ class PunctualProtocol(HttpToolsProtocol):
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
+        self._head_bytes = 0
 
 
 class HttpServer(uvicorn.Server):

@@ -17,12 +17,23 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 _Settings = TypeVar("_Settings", bound="ServiceSettings")
 
 
+class UnreadableFileError(Exception):
+    """A file that a `…_FILE` variable names."""
+
+
 class _FileSource(PydanticBaseSettingsSource):
     """Reads `NAME` from the file that `NAME_FILE` names: how containers are given secrets."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         path = os.environ.get(f"{field_name.upper()}_FILE")
-        value = Path(path).read_text(encoding="utf-8").strip() if path else None
+        if not path:
+            return None, field_name, False
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableFileError(
+                f"{field_name.upper()}_FILE can't be read: {error}"
+            ) from error
         return value, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -125,8 +136,8 @@ def load_settings(settings: type[_Settings]) -> _Settings:
                 for problem in error.errors(include_input=False, include_url=False)
             ]
         )
-    except OSError as error:
-        _refuse([f"a file named by a …_FILE variable can't be read: {error}"])
+    except UnreadableFileError as error:
+        _refuse([str(error)])
 
 
 def _refuse(problems: list[str]) -> NoReturn:

@@ -68,6 +68,36 @@ async def test_f65_a_head_that_does_not_come_is_cut_off(
         writer.close()
 
 
+async def _write_for_ever(writer: asyncio.StreamWriter, *, at_most: int) -> None:
+    """Raises ConnectionError once nobody takes it any more; returns where that never comes."""
+    for _ in range(at_most // 16_384):
+        writer.write(b"a" * 16_384)
+        await writer.drain()
+
+
+async def test_f65_a_head_without_end_is_cut_off() -> None:
+    async with served() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Big: ")
+        with pytest.raises(ConnectionError):
+            await _write_for_ever(writer, at_most=16 * 1024 * 1024)
+        writer.transport.abort()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/")).text == "hello"
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])
+async def test_f65_a_body_that_was_answered_is_not_read_to_its_end(length: bytes) -> None:
+    async with served() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /nothing HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n")
+        await writer.drain()
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 404")
+        writer.close()
+
+
 async def test_f65_whoever_is_in_time_keeps_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -156,6 +156,16 @@ class Books:
         return changed_rows(self._calls, self._loaded_calls)
 
     @property
+    def quarantined(self) -> list[Call]:
+        """Calls that a person has to look at from now on, in key order."""
+        return [
+            call
+            for call in self.changed_calls
+            if call.state is CallState.QUARANTINED
+            and self._loaded_calls[call.key].state is not CallState.QUARANTINED
+        ]
+
+    @property
     def handed_over(self) -> list[Call]:
         """Calls that this instance makes as soon as this is committed."""
         return [self._calls[key] for key in sorted(self._handed) if self._calls[key].owner]

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from payment.calls import CallKind, Captured, Declined, Finding, Refunded, key_of
-from payment.gateway import Charge, Refund
+from payment.gateway import GATEWAY_ID, Charge, Refund
 from payment.metrics import CALLBACKS
 from payment.settler import TooManyWaitingError
 from shared.admin import json_problem
@@ -45,15 +45,17 @@ SETTLED_WITHIN_S: Final = 2.5
 _SIGNATURE: Final = re.compile(r"t=(\d{1,12}),v1=([0-9a-f]{64})", re.ASCII)
 
 
-class _ChargeEvent(BaseModel):
-    id: Annotated[str, Field(min_length=1, max_length=255)]
+class _Event(BaseModel):
+    id: Annotated[str, Field(pattern=GATEWAY_ID)]
+
+
+class _ChargeEvent(_Event):
     type: Literal["charge.processing", "charge.captured", "charge.declined"]
     data: Charge
 
 
-class _RefundEvent(BaseModel):
-    id: Annotated[str, Field(min_length=1, max_length=255)]
-    type: Literal["refund.processing", "refund.succeeded"]
+class _RefundEvent(_Event):
+    type: Literal["refund.processing", "refund.succeeded", "refund.failed"]
     data: Refund
 
 
@@ -157,6 +159,8 @@ class Callbacks:
 def _finding(event: _ChargeEvent | _RefundEvent) -> Finding | None:
     """What it says for certain; None for what only tells that the gateway is at work, or that
     concerns no key of ours."""
+    if not event.type.endswith(f".{event.data.status}"):
+        return None  # it contradicts itself, or is older than what it tells of
     meaning = event.data.meaning()
     kind = CallKind.CHARGE if isinstance(event, _ChargeEvent) else CallKind.REFUND
     key = event.data.idempotency_key

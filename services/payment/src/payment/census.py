@@ -10,6 +10,7 @@ from payment.store import Store
 from shared.database import Queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
+from shared.telemetry.logs import Seldom
 
 if TYPE_CHECKING:
     from shared.database import Pool
@@ -20,6 +21,8 @@ KEEP_EVENTS_S: Final = 7 * 86_400.0
 """Longer than any gateway repeats a callback; its signature is refused long before."""
 EVENTS_AT_ONCE: Final = 1_000
 
+_seldom = Seldom(__name__)
+
 queries: Final = Queries("payment", "sql/statistics.sql")
 
 _OPEN: Final = (CallState.INTENDED, CallState.UNKNOWN, CallState.ABSENT, CallState.WAITING)
@@ -29,9 +32,10 @@ _COUNTED: Final = (*_OPEN, CallState.WATCHED, CallState.QUARANTINED)
 class Census:
     """One count after the other."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, has_gateway: bool = True) -> None:
         """Read through `pool`."""
         self._pool = pool
+        self._has_gateway = has_gateway
 
     async def run_once(self) -> None:
         """Set the gauges."""
@@ -42,6 +46,9 @@ class Census:
         for state in _COUNTED:
             OPEN_CALLS.labels(state).set(counts.get(state, 0))
         OLDEST_OPEN.set(max([ages_s.get(state, 0.0) for state in _OPEN]))
+        still_open = sum([counts.get(state, 0) for state in _OPEN])
+        if still_open and not self._has_gateway:
+            _seldom.warning("calls_wait_for_a_gateway", calls=still_open, mend="set GATEWAY_URL")
         WATCH_OVERDUE.set(ages_s.get(CallState.WATCHED, 0.0))
 
     async def forget(self) -> Swept:

@@ -46,15 +46,15 @@ _REFUSED: Final = (
 )
 
 
-_ID: Final = r"^[!-~]{1,255}$"
+GATEWAY_ID: Final = r"^[!-~]{1,255}$"
 """Printable ASCII: what the gateway says goes into rows."""
 
 
 class _Resource(BaseModel):
     model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="ignore")
 
-    id: str = Field(pattern=_ID)
-    idempotency_key: str = Field(pattern=_ID)
+    id: str = Field(pattern=GATEWAY_ID)
+    idempotency_key: str = Field(pattern=GATEWAY_ID)
     amount: int
     currency: str = Field(pattern=r"^[A-Za-z]{1,8}$")
 

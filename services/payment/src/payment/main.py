@@ -43,6 +43,8 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("outcomes' Redis", outcomes.find_redis, REDIS_INTERVAL_S))
     breaker = (lambda: courier.breaker.state.value) if courier else (lambda: "no gateway")
     service.add_admin_routes(PaymentsApi(service.pool, breaker).routes())
+    census = Census(service.pool, has_gateway=courier is not None)
+    service.add_loop(Loop("census", census.run_once, CENSUS_INTERVAL_S))
     if courier is None:
         return service
     service.finishing(courier.finish)
@@ -56,10 +58,8 @@ def compose(settings: Settings) -> Service:
         pace=settings.pace(),
         keep_s=settings.gateway_lease_s,
     )
-    census = Census(service.pool)
     service.add_loop(Loop("gateway calls", courier.run_once, CLAIM_INTERVAL_S))
     service.add_loop(Loop("gateway news", settler.run_once, 0.0))
-    service.add_loop(Loop("census", census.run_once, CENSUS_INTERVAL_S))
     service.add_loop(Loop("callbacks janitor", census.forget, JANITOR_INTERVAL_S))
     if secret := settings.gateway_webhook_secret.get_secret_value():
         app = Starlette(routes=Callbacks(inflow, secret).routes())

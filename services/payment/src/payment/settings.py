@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from payment.calls import Pace
 from shared.settings import ServiceSettings, check_lease
 
 MIN_SECRET_CHARS: Final = 16
+_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
 class GatewaySettings(NamedTuple):
@@ -61,10 +63,15 @@ class Settings(ServiceSettings):
     def _gateway_fits(self) -> Self:
         if self.gateway_url is None:
             return self
-        if urlsplit(self.gateway_url).scheme not in ("http", "https"):
-            raise ValueError("GATEWAY_URL must begin with http:// or https://")
+        _check_address("GATEWAY_URL", self.gateway_url)
+        if self.callback_url is not None:
+            _check_address("CALLBACK_URL", self.callback_url)
         if not self.gateway_api_key.get_secret_value():
             raise ValueError("GATEWAY_URL is set: set GATEWAY_API_KEY, or GATEWAY_API_KEY_FILE")
+        if not _KEY.fullmatch(self.gateway_api_key.get_secret_value()):
+            raise ValueError("GATEWAY_API_KEY must be printable ASCII without blanks")
+        if self.gateway_retry_first_s > self.reconcile_interval_s:
+            raise ValueError("GATEWAY_RETRY_FIRST_S must be at most RECONCILE_INTERVAL_S")
         check_lease(
             "GATEWAY_LEASE_S", self.gateway_lease_s, "GATEWAY_TIMEOUT_S", self.gateway_timeout_s,
             "a request is answered after its lease, and somebody else asks about it meanwhile",
@@ -110,3 +117,18 @@ class Settings(ServiceSettings):
             (self.callback_url or own) if takes_callbacks else None,
             self.pace(),
         )
+
+
+def _check_address(name: str, value: str) -> None:
+    """Raises ValueError where nobody could be called at `value`."""
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{name} is no address: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"{name} must begin with http:// or https://")
+    if not host or port == 0 or any(letter.isspace() for letter in value):
+        raise ValueError(f"{name} must name a host, as http://gateway.example:8090")
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError(f"{name} must be an address alone, without user, query or fragment")

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from payment.books import Books
-from payment.calls import CallState
 from payment.handlers import REPLIES
 from payment.metrics import (
     CALLBACKS,
@@ -217,16 +216,15 @@ class Settler:
         self._courier.take(books.handed_over, begun_s)
         if books.late_captures:
             LATE_CAPTURES.inc(books.late_captures)
-            _log.warning("late_captures", count=books.late_captures)
-        for call in books.changed_calls:
-            if call.state is CallState.QUARANTINED:
-                QUARANTINED.inc()
-                _log.error(
-                    "gateway_call_quarantined",
-                    order_id=call.order_id,
-                    kind=call.kind,
-                    why=call.quarantine,
-                )
+            _seldom.warning("late_captures", count=books.late_captures)
+        for call in books.quarantined:
+            QUARANTINED.inc()
+            _log.error(
+                "gateway_call_quarantined",
+                order_id=call.order_id,
+                kind=call.kind,
+                why=call.quarantine,
+            )
 
 
 def _drop(batch: Sequence[_Waiting], error: Exception) -> None:

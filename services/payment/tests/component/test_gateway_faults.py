@@ -74,7 +74,6 @@ async def becomes(shop: Any, order_id: str, state: str, *, column: str = "state"
         pytest.param({"fault": "throttle", "times": 2}, id="F28-429"),
         pytest.param({"fault": "late", "seconds": 2, "times": 1}, id="F26-absent-then-applied"),
         pytest.param({"fault": "processing", "seconds": 2}, id="in-process"),
-        pytest.param({"fault": "bad_signature"}, id="callbacks-of-somebody-else"),
     ],
 )
 async def test_one_charge_whatever_the_gateway_answers(payment: Any, fault: dict[str, Any]) -> None:
@@ -85,6 +84,29 @@ async def test_one_charge_whatever_the_gateway_answers(payment: Any, fault: dict
     (line,) = await lines(payment, order_id)
     assert (line["status"], line["amount"]) == ("captured", 1_000)
     await payment.check()
+
+
+async def test_callbacks_of_somebody_else_are_refused(payment: Any) -> None:
+    """What they say comes true by asking, and not by them."""
+    order_id = new_id("o")
+    key = f"payment:{order_id}"
+    await payment.gateway.faults(
+        {"fault": "hang_after_charge", "times": 1, "onlyKeys": [key], "on": ["charge"]},
+        {"fault": "bad_signature", "onlyKeys": [key]},
+    )
+    before = await callbacks(payment, "taken")
+    charges = [charge_payment(order_id, amount=1_000, method="gateway")]
+    await payment.topics.publish(COMMANDS, charges)
+    assert isinstance(await charged(payment, order_id), PaymentCharged)
+    assert await callbacks(payment, "bad_signature") > 0
+    assert await callbacks(payment, "taken") == before
+    await payment.check()
+
+
+async def callbacks(shop: Any, outcome: str) -> float:
+    """How many there were, of both instances."""
+    name = "payment_gateway_callbacks_total"
+    return sum([await shop.metric(name, number=number, outcome=outcome) for number in (0, 1)])
 
 
 async def test_f28_a_decline_is_final(payment: Any) -> None:
