@@ -203,14 +203,14 @@ def once(work: Callable[[], Awaitable[None]], asked_for: str = "/v1/") -> Any:
 async def test_what_is_charged_between_the_readings_is_no_difference(
     found: Any, gateway: FakeGateway, book: OurBook
 ) -> None:
-    await book.call("resent", "ABSENT")
+    await book.call("late", "WATCHED")
     await book.call("sent", "SUCCEEDED", reference=gateway.charge("sent")["id"])
 
     async def go_on() -> None:
         await book.call("new", "SUCCEEDED", reference=gateway.charge("new")["id"])
         gateway.charge("under-way")
         await book.call("under-way", "INTENDED")
-        await book.call("resent", "SUCCEEDED", reference=gateway.charge("resent")["id"])
+        await book.call("late", "SUCCEEDED", reference=gateway.charge("late")["id"])
         gateway.refund(gateway.charges[0])
         await book.call("sent", "SUCCEEDED", "refund", reference="ch_000001")
 
