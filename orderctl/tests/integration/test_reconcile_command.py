@@ -203,14 +203,14 @@ def once(work: Callable[[], Awaitable[None]], asked_for: str = "/v1/") -> Any:
 async def test_what_is_charged_between_the_readings_is_no_difference(
     found: Any, gateway: FakeGateway, book: OurBook
 ) -> None:
-    await book.call("resent", "ABSENT")
+    await book.call("late", "WATCHED")
     await book.call("sent", "SUCCEEDED", reference=gateway.charge("sent")["id"])
 
     async def go_on() -> None:
         await book.call("new", "SUCCEEDED", reference=gateway.charge("new")["id"])
         gateway.charge("under-way")
         await book.call("under-way", "INTENDED")
-        await book.call("resent", "SUCCEEDED", reference=gateway.charge("resent")["id"])
+        await book.call("late", "SUCCEEDED", reference=gateway.charge("late")["id"])
         gateway.refund(gateway.charges[0])
         await book.call("sent", "SUCCEEDED", "refund", reference="ch_000001")
 
@@ -283,6 +283,45 @@ async def test_f26_a_forgotten_key_is_no_difference_and_a_second_charge_under_it
     document = await found()
     assert kinds(document) == [("charged_twice", "o-2")]
     assert document["differences"]["listed"][0]["ours"]["reference"] == "ch_000002"
+
+
+async def test_what_a_person_gave_back_is_settled(
+    found: Any, gateway: FakeGateway, book: OurBook
+) -> None:
+    """A second charge, a capture after a decline, one of somebody else, and a refund of ours that
+    somebody else made: no money is where it does not belong."""
+    await book.call("twice", "SUCCEEDED", reference=gateway.charge("twice")["id"])
+    second = gateway.charge("twice", idempotencyKey="another")
+    declined = gateway.charge("declined", amount=1300)
+    await book.call("declined", "DECLINED", reference=declined["id"])
+    stray = gateway.charge(None, idempotencyKey="stray")
+    assert kinds(await found()) == [
+        ("charged_twice", "twice"), ("contradicts", "declined"), ("unknown_to_us", None),
+    ]  # fmt: skip
+    for number, charge in enumerate((second, declined, stray)):
+        gateway.refund(charge, idempotencyKey=f"by-hand-{number}")
+    given_back = gateway.charge("given-back")
+    await book.call("given-back", "SUCCEEDED", reference=given_back["id"])
+    await book.call("given-back", "SUCCEEDED", "refund", reference=given_back["id"])
+    assert kinds(await found()) == [("missing_there", "given-back")]
+    gateway.refund(given_back, idempotencyKey="by-hand-4")
+    document = await found()
+    assert document["equal"], document["differences"]
+    assert document["totals"]["KRW"]["ours"]["net"] == 1000
+    assert document["totals"]["KRW"]["theirs"]["net"] == 1000
+
+
+async def test_a_second_refund_under_another_key_is_a_difference(
+    found: Any, gateway: FakeGateway, book: OurBook
+) -> None:
+    charge = gateway.charge("o-1", amount=2000)
+    await book.call("o-1", "SUCCEEDED", reference=charge["id"], amount=2000)
+    gateway.refund(charge, amount=1000)
+    await book.call("o-1", "SUCCEEDED", "refund", reference=charge["id"])
+    gateway.refund(charge, "processing", amount=1000, idempotencyKey="by-hand")
+    assert kinds(await found()) == [("unknown_to_us", "o-1")]
+    gateway.refunds[-1]["status"] = "succeeded"
+    assert kinds(await found()) == [("unknown_to_us", "o-1")]
 
 
 async def test_a_decline_that_is_tried_again_is_no_second_charge(

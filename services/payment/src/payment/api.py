@@ -249,7 +249,7 @@ def _why_not(call: dict[str, Any]) -> str:
     if call["owner"] is not None:
         return f"{call['owner']} asks about the {name} right now, until {call['nextAt']} at most"
     if state == "QUARANTINED":
-        return f"the {name} is QUARANTINED ({call['quarantine']}), and its order was told otherwise"
+        return f"the {name} is QUARANTINED ({call['quarantine']}), and its payment owes none"
     return f"the {name} is {state}"
 
 

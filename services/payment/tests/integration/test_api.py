@@ -205,21 +205,53 @@ async def test_a_tombstone_alone_has_nothing_to_tell(admin: httpx.AsyncClient, p
     assert (found["amount"], found["calls"], found["entries"]) == (None, [], [])
 
 
-@pytest.mark.parametrize("state", ["INTENDED", "UNKNOWN", "ABSENT", "WATCHED", "QUARANTINED"])
+@pytest.mark.parametrize(
+    ("state", "of", "then"),
+    [
+        ("INTENDED", "PENDING", "INTENDED"),
+        ("UNKNOWN", "CANCELLING", "UNKNOWN"),
+        ("ABSENT", "PENDING", "ABSENT"),
+        ("WATCHED", "TOMBSTONE", "WATCHED"),
+        ("QUARANTINED", "PENDING", "UNKNOWN"),
+        ("QUARANTINED", "CANCELLING", "UNKNOWN"),
+        # of these nothing is ever sent again
+        ("QUARANTINED", "TOMBSTONE", "WATCHED"),
+        ("QUARANTINED", "REFUSED", "WATCHED"),
+    ],
+)
 async def test_what_is_not_final_is_asked_anew_at_once(
-    admin: httpx.AsyncClient, pool: Pool, state: str
+    admin: httpx.AsyncClient, pool: Pool, state: str, of: str, then: str
 ) -> None:
-    await payment(pool, "o-1")
+    await payment(pool, "o-1", of)
     await call(pool, "o-1", state)
     await payment(pool, "o-2")
     await call(pool, "o-2", "UNKNOWN")
     answer = await admin.post("/payments/o-1/ask")
     assert answer.status_code == 202
-    then = "UNKNOWN" if state == "QUARANTINED" else state
     (asked,) = answer.json()["calls"]
     assert (answer.json()["orderId"], asked["state"], asked["quarantine"]) == ("o-1", then, None)
     assert await stored(pool, "o-1") == (then, None, True)
     assert await stored(pool, "o-2") == ("UNKNOWN", None, False)
+
+
+@pytest.mark.parametrize(
+    ("of", "status"), [("REFUNDING", 202), ("CANCELLING", 409), ("TOMBSTONE", 409)]
+)
+async def test_a_quarantined_refund_is_asked_about_where_it_is_owed(
+    admin: httpx.AsyncClient, pool: Pool, of: str, status: int
+) -> None:
+    await payment(pool, "o-1", of)
+    await call(pool, "o-1", "VOID")
+    await call(pool, "o-1", "QUARANTINED", "refund")
+    answer = await admin.post("/payments/o-1/ask")
+    assert answer.status_code == status
+    if status == 202:
+        assert await stored(pool, "o-1", "refund") == ("UNKNOWN", None, True)
+        return
+    why = "1300 KRW was captured"
+    assert await stored(pool, "o-1", "refund") == ("QUARANTINED", why, False)
+    told = f"the refund is QUARANTINED ({why}), and its payment owes none"
+    assert told in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("state", ["WAITING", "SUCCEEDED", "DECLINED", "VOID"])
@@ -233,19 +265,6 @@ async def test_what_is_final_or_waits_is_left_alone(
     told = "the charge waits for" if state == "WAITING" else f"o-1: the charge is {state}"
     assert told in answer.json()["detail"]
     assert await stored(pool, "o-1") == (state, None, False)
-
-
-async def test_a_capture_of_an_order_that_was_told_of_its_decline_is_left_to_a_person(
-    admin: httpx.AsyncClient, pool: Pool
-) -> None:
-    await payment(pool, "o-1", "REFUSED")
-    await call(pool, "o-1", "QUARANTINED")
-    answer = await admin.post("/payments/o-1/ask")
-    assert answer.status_code == 409
-    assert answer.json()["detail"] == (
-        "o-1: the charge is QUARANTINED (1300 KRW was captured), and its order was told otherwise"
-    )
-    assert (await stored(pool, "o-1"))[0] == "QUARANTINED"
 
 
 async def test_of_two_calls_the_one_that_can_be_asked_is(
@@ -262,7 +281,8 @@ async def test_of_two_calls_the_one_that_can_be_asked_is(
 async def test_f27_who_has_the_lease_is_left_to_it_until_it_ends(
     admin: httpx.AsyncClient, pool: Pool
 ) -> None:
-    for order_id, until in (("held", "now() + interval '1 h'"), ("dead", "now()")):
+    ended = f"{T0} + interval '10 s'"
+    for order_id, until in (("held", "now() + interval '1 h'"), ("dead", ended)):
         await payment(pool, order_id)
         await call(pool, order_id, "INTENDED", owner="'payment-0'", next_at=until)
     answer = await admin.post("/payments/held/ask")
@@ -271,6 +291,8 @@ async def test_f27_who_has_the_lease_is_left_to_it_until_it_ends(
     assert await stored(pool, "held") == ("INTENDED", None, False)
     assert (await admin.post("/payments/dead/ask")).status_code == 202
     assert await stored(pool, "dead") == ("INTENDED", None, True)
+    end = await pool.fetchval(f"SELECT next_at = {ended} FROM gateway_call WHERE order_id = 'dead'")
+    assert end is True, "until then the gateway took what was sent under the lease"
 
 
 async def test_f27_a_lease_that_is_being_taken_is_respected(

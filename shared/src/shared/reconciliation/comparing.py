@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from shared.reconciliation.lines import Lines, Sums, refund_line
 from shared.reconciliation.rules import (
     DIFFERENCES,
+    UNMOVED,
     Finding,
     Kind,
     Ours,
@@ -23,6 +24,7 @@ from shared.reconciliation.rules import (
     Status,
     Theirs,
     Verdict,
+    given_back_otherwise,
     judge,
 )
 
@@ -160,7 +162,7 @@ class _Comparing:
                 continue
             self._count_open(group)
             for finding in judge(group.ours, group.theirs):
-                if finding.verdict.is_difference and not self._is_second_capture(finding):
+                if finding.verdict.is_difference and not self._is_told_otherwise(finding):
                     self._found.add(finding)
 
     def result(self) -> Reconciliation:
@@ -177,12 +179,42 @@ class _Comparing:
         if any(one.verdict is Verdict.OPEN for one in judge(group.ours, group.theirs)):
             self._found.add_open(group.age_s)
 
-    def _is_second_capture(self, finding: Finding) -> bool:
-        """Whether it is told as charged twice, which says more."""
-        if finding.verdict is not Verdict.UNKNOWN_TO_US or finding.order_id is None:
+    def _is_told_otherwise(self, finding: Finding) -> bool:
+        """Whether it is no difference, or one that says more, beside other lines of its charge."""
+        ours, line = finding.ours, finding.theirs[0] if finding.theirs else None
+        if finding.verdict is Verdict.MISSING_THERE and ours is not None:
+            return ours.kind is Kind.REFUND and self._was_given_back_otherwise(ours)
+        if finding.verdict is not Verdict.UNKNOWN_TO_US or line is None:
             return False
-        captures = self._lines.captures(finding.order_id)
-        return len(captures) > 1 and finding.theirs[0] in captures
+        if line.kind is Kind.CHARGE:
+            captures = self._lines.captures(line.order_id) if line.order_id else ()
+            return len(captures) > 1 and line in captures
+        return self._is_accounted_for(line)
+
+    def _is_accounted_for(self, refund: Theirs) -> bool:
+        """Whether a refund that nobody here asked for is that of a charge which so moved nothing,
+        here as there, or stands for the one that we asked for."""
+        charge = self._lines.charge(refund.charge)
+        if charge is None:
+            return False
+        own = self._lines.group(Kind.CHARGE, charge.key).ours
+        if charge.is_returned and (own is None or own.state in UNMOVED):
+            return True
+        if own is None:
+            return False
+        asked = self._lines.group(Kind.REFUND, _KEYS[Kind.REFUND].format(own.order_id))
+        if asked.ours is None or asked.theirs:
+            return False
+        return self._was_given_back_otherwise(asked.ours)
+
+    def _was_given_back_otherwise(self, ours: Ours) -> bool:
+        reference = ours.reference
+        if reference is None:
+            own = self._lines.group(Kind.CHARGE, _KEYS[Kind.CHARGE].format(ours.order_id)).ours
+            reference = own.reference if own else None
+        return reference is not None and given_back_otherwise(
+            ours, self._lines.refunds_of(reference)
+        )
 
     async def _look(self, kind: Kind, key: str) -> bool:
         """Read the lines under a key by themselves; whether ours stood still meanwhile."""
@@ -220,12 +252,9 @@ class _Comparing:
     ) -> None:
         refunds = await self._book.refunds_of(key)
         owner = ours.order_id if ours else None
-        self._lines.put_theirs(
-            [
-                refund_line(refund, self._lines.order_of(refund.charge) or owner)
-                for refund in refunds
-            ]
-        )
+        for refund in refunds:
+            charge = self._lines.charge(refund.charge)
+            self._lines.put_theirs([refund_line(refund, charge.order_id if charge else owner)])
         if ours is not None and not self._lines.group(Kind.REFUND, key).theirs:
             self._lines.put_theirs(_forgotten(ours, charges, self._lines))
 
@@ -234,7 +263,7 @@ def _forgotten(ours: Ours, charges: Iterable[Charge], lines: Lines) -> Iterator[
     """What of a charge's refunds no line is known of, as a line: where one order alone is looked
     at, and the gateway has forgotten the key."""
     for charge in charges:
-        left = charge.refunded - lines.refunds_known_of(charge.id)
+        left = charge.refunded - sum(line.amount for line in lines.refunds_of(charge.id))
         if left > 0:
             yield Theirs(
                 Kind.REFUND, f"of {charge.id}", ours.key, Status.SUCCEEDED, left, charge.currency,

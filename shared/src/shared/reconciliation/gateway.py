@@ -51,7 +51,7 @@ class Refund(_Read):
     id: _Id
     idempotency_key: _Id
     charge: _Id
-    status: Literal["processing", "succeeded"]
+    status: Literal["processing", "succeeded", "failed"]
     amount: _Amount
     currency: str
 

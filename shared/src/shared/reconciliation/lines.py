@@ -21,14 +21,15 @@ CREATE TABLE ours (
 ) WITHOUT ROWID;
 CREATE TABLE theirs (
     kind TEXT, id TEXT, key TEXT, status TEXT, amount INTEGER, currency TEXT, charge TEXT,
-    order_id TEXT, PRIMARY KEY (kind, key, id)
+    order_id TEXT, refunded INTEGER, PRIMARY KEY (kind, key, id)
 ) WITHOUT ROWID;
 CREATE INDEX theirs_charge ON theirs (charge);
-CREATE INDEX theirs_captured ON theirs (order_id) WHERE kind = 'charge' AND status = 'captured';
+CREATE INDEX theirs_captured ON theirs (order_id)
+    WHERE kind = 'charge' AND status = 'captured' AND refunded <> amount;
 CREATE TABLE again (kind TEXT, key TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;
 """
 _PUT_OURS: Final = "INSERT OR REPLACE INTO ours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PUT_THEIRS: Final = "INSERT OR REPLACE INTO theirs VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_THEIRS: Final = "INSERT OR REPLACE INTO theirs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAIRED: Final = """
 SELECT ours.*, theirs.* FROM ours LEFT JOIN theirs USING (kind, key)
 ORDER BY ours.kind, ours.key
@@ -40,17 +41,16 @@ ORDER BY kind, key
 """
 _OURS_OF_KEY: Final = "SELECT * FROM ours WHERE kind = ? AND key = ?"
 _THEIRS_OF_KEY: Final = "SELECT * FROM theirs WHERE kind = ? AND key = ? ORDER BY id"
-_REFUNDS_OF: Final = """
-SELECT coalesce(sum(amount), 0) FROM theirs WHERE charge = ? AND kind = 'refund'
-"""
-_ORDER_OF: Final = "SELECT order_id FROM theirs WHERE charge = ? AND kind = 'charge'"
+_OF_CHARGE: Final = "SELECT * FROM theirs WHERE charge = ? AND kind = ? ORDER BY id"
 _TWICE: Final = """
 SELECT order_id FROM theirs INDEXED BY theirs_captured
-WHERE kind = 'charge' AND status = 'captured' AND order_id IS NOT NULL
+WHERE kind = 'charge' AND status = 'captured' AND refunded <> amount AND order_id IS NOT NULL
 GROUP BY order_id HAVING count(*) > 1
 """
 _CAPTURES: Final = """
-SELECT * FROM theirs WHERE kind = 'charge' AND status = 'captured' AND order_id = ? ORDER BY id
+SELECT * FROM theirs
+WHERE kind = 'charge' AND status = 'captured' AND refunded <> amount AND order_id = ?
+ORDER BY id
 """
 _SUMS: Final = """
 SELECT currency, sum(CASE kind WHEN 'charge' THEN amount ELSE 0 END),
@@ -129,15 +129,14 @@ class Lines:
         ours, age_s = (None, 0.0) if row is None else _ours(row)
         return Group(kind, key, ours, theirs, age_s)
 
-    def refunds_known_of(self, charge_id: str) -> int:
-        """The sum of the refunds that are known of a charge, in minor units."""
-        (found,) = self._file.execute(_REFUNDS_OF, (charge_id,)).fetchone()
-        return int(found)
+    def refunds_of(self, charge_id: str) -> list[Theirs]:
+        """The refunds that are known of a charge."""
+        return list(map(_theirs, self._file.execute(_OF_CHARGE, (charge_id, Kind.REFUND))))
 
-    def order_of(self, charge_id: str) -> str | None:
-        """Which order a charge is for, as the gateway tells."""
-        found: tuple[str | None] | None = self._file.execute(_ORDER_OF, (charge_id,)).fetchone()
-        return found[0] if found else None
+    def charge(self, charge_id: str) -> Theirs | None:
+        """A charge, as the gateway tells of it."""
+        row = self._file.execute(_OF_CHARGE, (charge_id, Kind.CHARGE)).fetchone()
+        return None if row is None else _theirs(row)
 
     def mark(self, kind: Kind, key: str) -> None:
         """To be looked at again."""
@@ -149,12 +148,12 @@ class Lines:
             yield Kind(kind), key
 
     def charged_twice(self) -> Iterator[list[Theirs]]:
-        """The captures of each order that has several."""
+        """The captures of each order of which several stand."""
         for (order_id,) in self._file.execute(_TWICE):
             yield self.captures(order_id)
 
     def captures(self, order_id: str) -> list[Theirs]:
-        """The captures of an order in the gateway's book."""
+        """The captures of an order in the gateway's book that weren't wholly given back."""
         return [_theirs(row) for row in self._file.execute(_CAPTURES, (order_id,))]
 
     def counts(self) -> tuple[int, int]:
@@ -178,14 +177,16 @@ def charge_line(charge: Charge) -> Theirs:
     """A charge as a line of the book."""
     return Theirs(
         Kind.CHARGE, charge.id, charge.idempotency_key, Status(charge.status), charge.amount,
-        charge.currency, charge.id, charge.reference,
+        charge.currency, charge.id, charge.reference, charge.refunded,
     )  # fmt: skip
 
 
 def refund_line(refund: Refund, order_id: str | None) -> Theirs:
-    """A refund as a line of the book."""
+    """A refund as a line of the book. One that failed moved nothing, as a charge that was
+    declined."""
+    status = Status.DECLINED if refund.status == "failed" else Status(refund.status)
     return Theirs(
-        Kind.REFUND, refund.id, refund.idempotency_key, Status(refund.status), refund.amount,
+        Kind.REFUND, refund.id, refund.idempotency_key, status, refund.amount,
         refund.currency, refund.charge, order_id,
     )  # fmt: skip
 

@@ -1,16 +1,20 @@
 """What the lines under one key say of each other: ours, and the gateway's. Pure.
 
-| ours            | nothing there | declined    | processing   | captured, given back |
-|-----------------|---------------|-------------|--------------|----------------------|
-| SUCCEEDED       | missing there | contradicts | contradicts  | agrees               |
-| DECLINED        | agrees        | agrees      | contradicts  | contradicts          |
-| WATCHED, VOID   | agrees        | agrees      | late capture | late capture         |
-| WAITING, INTENDED, UNKNOWN, ABSENT | open | open | open     | open                 |
-| QUARANTINED     | a person has to look, whatever is there                          |
-| none            | -             | unknown to us, whatever it is                    |
+| ours                    | nothing there | declined    | processing   | captured, given back |
+|-------------------------|---------------|-------------|--------------|----------------------|
+| SUCCEEDED               | missing there | contradicts | contradicts  | agrees               |
+| DECLINED                | agrees        | agrees      | contradicts  | contradicts          |
+| WATCHED, VOID           | agrees        | agrees      | late capture | late capture         |
+| WAITING, INTENDED, UNKNOWN, ABSENT | open, whatever is there                                |
+| QUARANTINED             | a person has to look, whatever is there                           |
+| none                    | unknown to us, whatever it is                                     |
 
 Of refunds: a VOID one that is there contradicts. Another amount, currency or charge contradicts in
-every state. An order that is captured twice is charged twice, under whichever keys.
+every state.
+
+Money that was captured and wholly given back did not move, whoever gave it back: where we hold that
+none moved, or know of nothing, that agrees. An order of which several captures stand is charged
+twice, under whichever keys.
 """
 
 from __future__ import annotations
@@ -80,6 +84,13 @@ class Theirs(NamedTuple):
     """The id of the charge: its own, or that of which the refund is."""
     order_id: str | None
     """What the charge's `reference` names."""
+    refunded: int = 0
+    """How much of a charge was given back."""
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether it is a capture that was wholly given back."""
+        return self.status is Status.CAPTURED and self.refunded == self.amount > 0
 
     @property
     def is_done(self) -> bool:
@@ -106,6 +117,8 @@ class Verdict(StrEnum):
         return self not in (Verdict.OPEN, Verdict.AGREES)
 
 
+UNMOVED: Final = frozenset({State.WATCHED, State.DECLINED, State.VOID})
+"""Of a call that is so, no money moved."""
 DIFFERENCES: Final = tuple(one for one in Verdict if one.is_difference)
 """The worst first."""
 
@@ -138,9 +151,15 @@ def judge(ours: Ours | None, theirs: Sequence[Theirs]) -> list[Finding]:
         return [Finding(compare(None, line), None, (line,)) for line in theirs]
     paired = min(theirs, key=lambda line: _distance(ours, line), default=None)
     found = [Finding(compare(ours, paired), ours, (paired,) if paired else ())]
-    return found + [
-        Finding(Verdict.UNKNOWN_TO_US, None, (line,)) for line in theirs if line is not paired
-    ]
+    others = (line for line in theirs if line is not paired)
+    return found + [Finding(compare(None, line), None, (line,)) for line in others]
+
+
+def given_back_otherwise(ours: Ours, refunds: Sequence[Theirs]) -> bool:
+    """Whether our refund, which has no line of its own there, was made under other keys: all that
+    the gateway gave back of the charge is what we gave back. Payment takes that for its own."""
+    given_back = sum(line.amount for line in refunds if line.is_done)
+    return ours.state is State.SUCCEEDED and ours.amount == given_back
 
 
 def compare(ours: Ours | None, theirs: Theirs | None) -> Verdict:
@@ -148,11 +167,13 @@ def compare(ours: Ours | None, theirs: Theirs | None) -> Verdict:
     if ours is None:
         if theirs is None:
             raise ValueError("there is nothing to compare")
-        return Verdict.UNKNOWN_TO_US
+        return Verdict.AGREES if theirs.is_returned else Verdict.UNKNOWN_TO_US
     if ours.state is State.QUARANTINED:
         return Verdict.QUARANTINED
     if theirs is None:
         return _alone(ours)
+    if theirs.is_returned and ours.state in UNMOVED:
+        return Verdict.AGREES
     if contradictions(ours, theirs):
         return Verdict.CONTRADICTS
     match ours.state:

@@ -21,6 +21,7 @@ from shared.reconciliation.rules import (
     Theirs,
     Verdict,
     compare,
+    given_back_otherwise,
     judge,
 )
 
@@ -28,7 +29,7 @@ CHARGE, REFUND = Kind.CHARGE, Kind.REFUND
 DONE = {CHARGE: Status.CAPTURED, REFUND: Status.SUCCEEDED}
 STATUSES = {
     CHARGE: [None, Status.DECLINED, Status.PROCESSING, Status.CAPTURED],
-    REFUND: [None, Status.PROCESSING, Status.SUCCEEDED],
+    REFUND: [None, Status.DECLINED, Status.PROCESSING, Status.SUCCEEDED],
 }
 AGREES, OPEN, DIFFERS = Verdict.AGREES, Verdict.OPEN, Verdict.CONTRADICTS
 LATE, PERSON, MISSING = Verdict.LATE_CAPTURE, Verdict.QUARANTINED, Verdict.MISSING_THERE
@@ -44,16 +45,16 @@ TABLE = {
     (CHARGE, State.INTENDED): [OPEN] * 4,
     (CHARGE, State.UNKNOWN): [OPEN] * 4,
     (CHARGE, State.QUARANTINED): [PERSON] * 4,
-    # nothing, processing, succeeded
-    (REFUND, State.SUCCEEDED): [MISSING, DIFFERS, AGREES],
-    (REFUND, State.DECLINED): [AGREES, DIFFERS, DIFFERS],
-    (REFUND, State.ABSENT): [OPEN] * 3,
-    (REFUND, State.WATCHED): [AGREES, DIFFERS, DIFFERS],
-    (REFUND, State.VOID): [AGREES, DIFFERS, DIFFERS],
-    (REFUND, State.WAITING): [OPEN] * 3,
-    (REFUND, State.INTENDED): [OPEN] * 3,
-    (REFUND, State.UNKNOWN): [OPEN] * 3,
-    (REFUND, State.QUARANTINED): [PERSON] * 3,
+    # nothing, failed, processing, succeeded
+    (REFUND, State.SUCCEEDED): [MISSING, DIFFERS, DIFFERS, AGREES],
+    (REFUND, State.DECLINED): [AGREES, AGREES, DIFFERS, DIFFERS],
+    (REFUND, State.ABSENT): [OPEN] * 4,
+    (REFUND, State.WATCHED): [AGREES, AGREES, DIFFERS, DIFFERS],
+    (REFUND, State.VOID): [AGREES, AGREES, DIFFERS, DIFFERS],
+    (REFUND, State.WAITING): [OPEN] * 4,
+    (REFUND, State.INTENDED): [OPEN] * 4,
+    (REFUND, State.UNKNOWN): [OPEN] * 4,
+    (REFUND, State.QUARANTINED): [PERSON] * 4,
 }
 
 
@@ -113,6 +114,36 @@ def test_another_amount_currency_or_charge_contradicts_in_every_state(
         assert found is (PERSON if state is State.QUARANTINED else DIFFERS)
 
 
+@pytest.mark.parametrize("state", [None, *State])
+def test_a_capture_that_was_wholly_given_back_moved_nothing(state: State | None) -> None:
+    """Whatever its amount was: a person gave back what should not have been captured."""
+    returned = theirs(amount=1300, refunded=1300)
+    if state is None:
+        assert compare(None, returned) is AGREES
+        assert compare(None, returned._replace(refunded=1299)) is Verdict.UNKNOWN_TO_US
+        return
+    row = ours(state=state)
+    if state in (State.DECLINED, State.WATCHED, State.VOID):
+        assert compare(row, returned) is AGREES
+        assert compare(row, returned._replace(refunded=1299)) is DIFFERS
+    else:
+        assert compare(row, returned) is (PERSON if state is State.QUARANTINED else DIFFERS)
+    if state is State.SUCCEEDED:
+        assert compare(row, theirs(refunded=1200)) is AGREES
+
+
+def test_our_refund_may_have_been_made_under_other_keys() -> None:
+    parts = [
+        theirs(REFUND, Status.SUCCEEDED, id="re_1", key="by-hand", amount=1000),
+        theirs(REFUND, Status.SUCCEEDED, id="re_2", key="by-hand-2", amount=200),
+        theirs(REFUND, Status.DECLINED, id="re_3", key="by-hand-3", amount=200),
+    ]
+    assert given_back_otherwise(ours(REFUND), parts)
+    assert not given_back_otherwise(ours(REFUND), parts[:1])
+    assert not given_back_otherwise(ours(REFUND), [])
+    assert not given_back_otherwise(ours(REFUND, State.UNKNOWN), parts)
+
+
 calls = st.builds(
     Ours, st.sampled_from(Kind), st.just("payment:o-1"), st.just("o-1"), st.sampled_from(State),
     st.integers(1, 3), st.sampled_from(["KRW", "USD"]),
@@ -121,7 +152,7 @@ calls = st.builds(
 lines = st.builds(
     Theirs, st.just(CHARGE), st.sampled_from(["ch_1", "ch_2", "ch_3"]), st.just("payment:o-1"),
     st.sampled_from([Status.PROCESSING, Status.DECLINED, Status.CAPTURED]), st.integers(1, 3),
-    st.sampled_from(["KRW", "USD"]), st.just(""), st.just("o-1"),
+    st.sampled_from(["KRW", "USD"]), st.just(""), st.just("o-1"), st.integers(0, 3),
 ).map(lambda line: line._replace(charge=line.id))  # fmt: skip
 books = st.lists(lines, max_size=3, unique_by=lambda line: line.id)
 
@@ -132,10 +163,13 @@ def test_money_that_moved_on_one_side_alone_is_a_difference_unless_it_is_open(
 ) -> None:
     row = row._replace(kind=CHARGE)
     verdict = compare(row, line)
-    moved_here, moved_there = row.state is State.SUCCEEDED, line is not None and line.is_done
-    if verdict is Verdict.AGREES:
-        assert moved_here == moved_there
-        assert line is None or (row.amount, row.currency) == (line.amount, line.currency)
+    moved_here = row.state is State.SUCCEEDED
+    if verdict is Verdict.AGREES and (line is None or line.is_returned):
+        assert moved_here <= (line is not None)
+    elif verdict is Verdict.AGREES:
+        assert line is not None
+        assert moved_here == line.is_done
+        assert (row.amount, row.currency) == (line.amount, line.currency)
     if verdict is Verdict.OPEN:
         assert row.state in (State.WAITING, State.INTENDED, State.UNKNOWN, State.ABSENT)
 
@@ -152,8 +186,11 @@ def test_each_line_is_told_once_and_the_order_of_the_book_does_not_count(
 
 
 @given(books)
-def test_a_book_without_us_is_all_unknown(book: list[Theirs]) -> None:
-    assert judge(None, book) == [Finding(Verdict.UNKNOWN_TO_US, None, (line,)) for line in book]
+def test_a_book_without_us_is_all_unknown_but_what_was_given_back(book: list[Theirs]) -> None:
+    assert judge(None, book) == [
+        Finding(AGREES if line.is_returned else Verdict.UNKNOWN_TO_US, None, (line,))
+        for line in book
+    ]
 
 
 def test_of_several_under_one_key_ours_is_the_one_that_we_were_told_of() -> None:

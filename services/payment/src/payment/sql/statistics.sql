@@ -52,25 +52,28 @@ WHERE transaction_id IN ('hold:' || :order_id::text, 'release:' || :order_id::te
 ORDER BY at, transaction_id, account;
 
 -- name: ask_anew
--- The gateway is asked now about what isn't final and nobody has the lease of, also what nobody
--- would ask about any more, and what waits for a person. A refund that waits for its charge has
--- nothing to ask. A capture of an order that was told of its decline can't be taken over: it would
--- be captured for nobody. Rows are locked in key order, as everywhere; whoever takes the lease
--- meanwhile is waited for, and has it then.
+-- The gateway is asked now about what of an order nobody has the lease of: what isn't final, what is
+-- only watched, and what waits for a person. Where the order was told that no money moved, its charge
+-- is only asked for, as one that is watched, and never sent. A refund that waits has nothing to ask,
+-- nor has one that its payment doesn't owe. The end of a lease that ran out stays as it is: until
+-- then the gateway took what was sent under it. Rows are locked in key order, as everywhere; whoever
+-- takes a lease meanwhile is waited for, and has it then.
 WITH due AS (
-    SELECT call.key
+    SELECT call.key, payment.state IN ('TOMBSTONE', 'REFUSED') AS is_over
     FROM gateway_call AS call JOIN payment USING (order_id)
     WHERE call.key IN ('payment:' || :order_id::text, 'refund:' || :order_id::text)
       AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT', 'WATCHED', 'QUARANTINED')
       AND (call.owner IS NULL OR call.next_at <= now())
-      AND (call.state <> 'QUARANTINED' OR payment.state <> 'REFUSED')
+      AND (call.state <> 'QUARANTINED' OR call.kind = 'charge' OR payment.state = 'REFUNDING')
     ORDER BY call.key
     FOR UPDATE OF call
 )
 UPDATE gateway_call AS call
-SET state = CASE call.state WHEN 'QUARANTINED' THEN 'UNKNOWN' ELSE call.state END,
+SET state = CASE WHEN call.state <> 'QUARANTINED' THEN call.state
+                 WHEN due.is_over THEN 'WATCHED'
+                 ELSE 'UNKNOWN' END,
     quarantine = NULL,
-    next_at = now()
+    next_at = least(call.next_at, now())
 FROM due
 WHERE call.key = due.key
 RETURNING call.key, order_id, kind, state, amount, currency, reference, quarantine, sends, attempt,
