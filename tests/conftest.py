@@ -22,6 +22,7 @@ from orderctl.auditing import audit_everything
 from orderctl.draining import wait_until_at_rest
 from shared.contracts.topics import TOPICS
 from shared.kafka.connection import KafkaConnection
+from shared.reconciliation import GatewayAccess
 from shared.testing.gateway import Gateway
 from shared.testing.kafka import Topics
 from shared.testing.ports import ReservedPort
@@ -168,7 +169,8 @@ class Shop:
         dsn, kafka = self.database.operator_dsn, self.topics.connection
         found = await wait_until_at_rest(dsn, kafka, within_s=within_s)
         assert not found.at_work, found.at_work
-        report = await audit_everything(dsn, kafka, self.redis_url)
+        url, key = self.gateway.settings["GATEWAY_URL"], self.gateway.settings["GATEWAY_API_KEY"]
+        report = await audit_everything(dsn, kafka, self.redis_url, gateway=GatewayAccess(url, key))
         report.require()
         return report
 

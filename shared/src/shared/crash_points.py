@@ -11,15 +11,13 @@ import os
 import signal
 from typing import Final, Literal
 
-CrashPoint = Literal[
-    "after_load",
-    "before_commit",
-    "after_commit",
-    "after_publish",
-    "after_offset_commit",
-    "before_request",
-    "after_request",
+PipelinePoint = Literal[
+    "after_load", "before_commit", "after_commit", "after_publish", "after_offset_commit"
 ]
+"""What every service comes by."""
+RequestPoint = Literal["before_request", "after_request"]
+"""What a service comes by that calls others over HTTP."""
+CrashPoint = PipelinePoint | RequestPoint
 
 EXIT_CODE: Final = 137
 """What a shell reports for a process that was killed by SIGKILL."""

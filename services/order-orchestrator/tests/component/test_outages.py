@@ -179,7 +179,7 @@ async def test_f34_f46_killed_anywhere_each_order_has_one_outcome(own_stage: Own
     stage = await own_stage(CHUNK_MESSAGES="10", SAGAS_WAITING="25")
     await stage.orchestrator.terminate()
     orders: list[str] = []
-    for place in get_args(crash_points.CrashPoint):
+    for place in get_args(crash_points.PipelinePoint):
         batch = [f"{place}-{number:02}" for number in range(30)]
         for order in batch[::4]:
             stage.cast(order, charge=["refused"])

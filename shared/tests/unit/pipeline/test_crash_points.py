@@ -44,7 +44,6 @@ def test_a_process_ends_where_it_is_asked_to(asked: str, passed: int, code: int)
 
 
 def test_the_places_are_named() -> None:
-    assert set(get_args(crash_points.CrashPoint)) == {
+    assert set(get_args(crash_points.PipelinePoint)) == {
         "after_load", "before_commit", "after_commit", "after_publish", "after_offset_commit",
-        "before_request", "after_request",
     }  # fmt: skip

@@ -35,6 +35,7 @@ from orderctl.errors import OperatorError
 from orderctl.order_files import COMMANDS, Line, read_lines
 from shared.kafka.connection import KafkaConnection
 from shared.kafka.topics import TopicError
+from shared.reconciliation import GatewayAccess
 
 STATE: Final = Path(".state/demo")
 ORDERS: Final = Path("examples/orders.jsonl")
@@ -141,7 +142,12 @@ async def _show(
         console.print(f"after {REST_WITHIN_S:.0f} s the system is still at work: {moving}")
     results = await read_results(connection)
     on_trial = environment.get(IDEMPOTENCE_VARIABLE) == "off"
-    report = await audit_everything(dsn, None if on_trial else connection, environment["REDIS_URL"])
+    report = await audit_everything(
+        dsn,
+        None if on_trial else connection,
+        environment["REDIS_URL"],
+        gateway=GatewayAccess(environment["GATEWAY_URL"], environment["GATEWAY_API_KEY"]),
+    )
     clock.lap("rest and audit")
     console.print()
     well = print_report(console, results, files.expectations, report)

@@ -79,7 +79,7 @@ WHERE payment.order_id IS NULL OR charge.key IS NULL
        AND NOT CASE payment.state
            WHEN 'PENDING' THEN charge.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
            WHEN 'CANCELLING' THEN charge.state IN ('INTENDED', 'UNKNOWN', 'ABSENT')
-           WHEN 'REFUSED' THEN charge.state = 'DECLINED'
+           WHEN 'REFUSED' THEN charge.state IN ('DECLINED', 'WATCHED')
            WHEN 'TOMBSTONE' THEN charge.state IN ('WATCHED', 'DECLINED', 'VOID')
            ELSE charge.state = 'SUCCEEDED' END)
    OR (coalesce(refund.state, '') <> 'QUARANTINED'
