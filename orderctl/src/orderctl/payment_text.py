@@ -107,7 +107,7 @@ def _facts(payment: Document) -> list[tuple[str, str]]:
         ("captured", _money(payment["captured"] or None, currency)),
         ("late", "yes: its order was told before that nothing had moved" * payment["isLate"]),
         ("refunded", _money(payment["refunded"] or None, currency)),
-        ("decided", f"{short_time(payment['createdAt'])} UTC"),
+        ("since", f"{short_time(payment['createdAt'])} UTC"),
     ]
 
 

@@ -111,7 +111,7 @@ def test_show_bears_a_tombstone_of_nothing(port: Port) -> None:
     code, said, _ = invoke("show", "o-2")
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert (code, lines) == (
-        0, ["order o-2", "state TOMBSTONE", "decided 2026-01-31 08:59:59 UTC"],
+        0, ["order o-2", "state TOMBSTONE", "since 2026-01-31 08:59:59 UTC"],
     )  # fmt: skip
 
 

@@ -107,7 +107,8 @@ def _up(arguments: argparse.Namespace) -> int:
         from local_stack.seed import seed_once  # the supervisor, which starts here too, needs none
 
         seed_once(environment, stack.folder.path / "seeded", _tell)
-    print(f"logs: {stack.folder.logs}; addresses: make env; stop: make down")
+    which = "" if arguments.state == DEFAULT_STATE else f" STATE={arguments.state}"
+    print(f"logs: {stack.folder.logs}; addresses: make env{which}; stop: make down{which}")
     return 0
 
 

@@ -41,7 +41,8 @@ INVARIANTS: Final[dict[int, Sentence]] = {
     ),
     5: Sentence(
         "at most one capture per order: its total where it is confirmed, nothing elsewhere",
-        "`orderctl show` the order; `retry` it where it is stuck, else refund it by hand",
+        "`orderctl payment show` the order: what is open settles by itself, what is quarantined or"
+        " differs stands in docs/runbooks/gateway-differs.md; refund nothing by hand before",
     ),
     6: Sentence(
         "every accepted order has exactly one outcome event; every order that was told of exists",

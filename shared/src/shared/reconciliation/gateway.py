@@ -92,8 +92,8 @@ class GatewayBook:
         self._place = f"GATEWAY_URL ({_host(access.url)})"
         if not access.api_key:
             raise GatewayError(
-                "GATEWAY_API_KEY is not set: the key that lets us into the gateway, or in"
-                " GATEWAY_API_KEY_FILE the file that holds it"
+                "GATEWAY_API_KEY is not set (`export $(make -s env)` sets it): the key that lets us"
+                " into the gateway, or in GATEWAY_API_KEY_FILE the file that holds it"
             )
         try:
             self._client = httpx.AsyncClient(
