@@ -54,6 +54,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     ".venv/bin/orderctl lottery verify COUPON": "the same",
     ".venv/bin/orderctl payment show ORDER": "the same",
     ".venv/bin/orderctl payment ask ORDER": "the same",
+    '.venv/bin/orderctl payment close ORDER --note "gave 1,300 back at the gateway"': "the same",
     ".venv/bin/orderctl payment reconcile --order ORDER": "the same",
     "make down": "deploy/local/tests/test_stack.py; others need the stack",
 }

@@ -6,6 +6,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from typer.testing import CliRunner
+
+from orderctl.main import app
+from shared.reconciliation import GatewayAccess, GatewayBook, Verdict, reconcile
 from shared.testing.builders import (
     cancel_order,
     grant_points,
@@ -19,6 +23,8 @@ from shared.testing.signals import eventually
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from shared.reconciliation import Reconciliation
 
     from ..conftest import OpenShop, Shop  # noqa: TID252 - a conftest has no absolute name
 
@@ -46,6 +52,51 @@ async def test_a_declined_order_is_rejected(shop: Shop, user: str, order_id: str
     await shop.publish(order(order_id, user, method="gateway"))
     outcome = await shop.outcome(order_id)
     assert (outcome.type, outcome.reason) == ("OrderRejected", "payment_declined")
+
+
+async def test_f32_an_operator_closes_what_the_gateway_got_wrong(
+    shop: Shop, user: str, order_id: str
+) -> None:
+    """Captured with another amount, given back by hand, closed: the order ends by itself, and the
+    books agree."""
+    key = f"payment:{order_id}"
+    await shop.gateway.faults({"fault": "wrong_amount", "by": 300, "onlyKeys": [key]})
+    await shop.publish(order(order_id, user, method="gateway"))
+    await eventually(
+        lambda: shop.value("SELECT state FROM payment.gateway_call WHERE key = $1", key),
+        accept=lambda state: state == "QUARANTINED",
+        within_s=30,
+        describe="the call is quarantined",
+    )
+    (line,) = [one for one in await shop.gateway.book() if one["reference"] == order_id]
+    assert line["amount"] == 1_300
+    await shop.gateway.give_back(line, f"by-hand-{order_id}")
+    before = await _reconciled(shop, order_id)
+    assert [one.verdict for one in before.differences] == [Verdict.QUARANTINED]
+    said = await _close(shop, order_id)
+    assert f"{order_id}: REFUSED, the charge is DECLINED" in said
+    outcome = await shop.outcome(order_id)
+    assert (outcome.type, outcome.reason) == ("OrderRejected", "payment_declined")
+    await shop.rest()
+    after = await _reconciled(shop)
+    assert (after.is_equal, after.by_hand) == (True, 2), after.differences
+
+
+async def _close(shop: Shop, order_id: str) -> str:
+    """What `orderctl payment close` says, in a thread: it asks over HTTP by itself."""
+    words = ["payment", "close", order_id, "--note", "gave 1,300 back", "--operator", "ann"]
+    url = shop.instances["payment-0"].admin_url
+    environment = {"ADMIN_URL_PAYMENT_0": url, "COLUMNS": "120"}
+    result = await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+async def _reconciled(shop: Shop, order_id: str | None = None) -> Reconciliation:
+    settings = shop.gateway.settings
+    access = GatewayAccess(settings["GATEWAY_URL"], settings["GATEWAY_API_KEY"])
+    async with GatewayBook(access) as book, shop.database.connection("operator") as connection:
+        return await reconcile(connection, book, order_id=order_id)
 
 
 async def test_f16_a_cancel_while_the_payment_is_unknown(

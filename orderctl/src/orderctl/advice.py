@@ -37,7 +37,8 @@ def what_to_do(order: Document) -> list[str]:
         case _ if _asks_gateway(order):
             return [
                 "Nothing yet: payment answers once it knows what became of the charge at the",
-                "gateway, and is asked again by itself until then.",
+                "gateway, and is asked again by itself until then. A quarantined payment waits",
+                f"for a person: `orderctl payment show {order.get('orderId')}` tells.",
             ]
         case _ if order.get("waitsFor"):
             return ["Nothing yet: what is unanswered is sent again by itself."]

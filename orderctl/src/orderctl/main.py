@@ -115,6 +115,10 @@ PAYMENT: Final = {
         "orderctl.payment_commands:ask",
         "Have the gateway asked anew, now, about orders whose payment isn't final.",
     ),
+    "close": (
+        "orderctl.payment_commands:close",
+        "Say that no money of these orders is at the gateway any more: you saw to it.",
+    ),
     "reconcile": (
         "orderctl.reconcile_command:reconcile_command",
         "Compare our book with the gateway's, line by line. Writes nothing.",

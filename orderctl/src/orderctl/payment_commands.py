@@ -1,20 +1,26 @@
-"""`orderctl payment`: how payments stand, and having the gateway asked anew."""
+"""`orderctl payment`: how payments stand, having the gateway asked anew, and closing what a person
+saw to."""
 
 from __future__ import annotations
 
 import json
 import sys
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from orderctl.admin_api import PaymentApi
 from orderctl.asking import asked
 from orderctl.errors import AwayError, OperatorError
-from orderctl.options import AsJson, checked
-from orderctl.payment_text import print_asked, print_payment, print_payments
-from orderctl.running import USAGE, fail, note, one_line
+from orderctl.options import AsJson, Operator, checked
+from orderctl.payment_text import print_asked, print_closed, print_payment, print_payments
+from orderctl.running import USAGE, fail, note, one_line, operator_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orderctl.admin_api import Document
 
 Url = Annotated[
     str,
@@ -98,14 +104,12 @@ def list_payments(
         note(f"there may be more than {limit:,}: say --limit")
 
 
-def ask(
-    orders: Annotated[
-        list[str],
-        typer.Argument(metavar="ORDER...", help="Ids of orders.", callback=_checked_ids),
-    ],
-    url: Url,
-    as_json: AsJson = False,
-) -> None:
+Orders = Annotated[
+    list[str], typer.Argument(metavar="ORDER...", help="Ids of orders.", callback=_checked_ids)
+]
+
+
+def ask(orders: Orders, url: Url, as_json: AsJson = False) -> None:
     """Have the gateway asked anew, now, about orders whose payment isn't final.
 
     It is asked under the same key as ever, so nothing is charged twice. What needs a person is
@@ -114,11 +118,48 @@ def ask(
     Example: orderctl payment ask o-1 o-2
     """
     api = asked(lambda: PaymentApi(url))
-    found: list[dict[str, Any]] = []
+    _each(orders, api.ask_anew, print_asked, as_json=as_json)
+
+
+def close(
+    orders: Orders,
+    url: Url,
+    reason: Annotated[
+        str, typer.Option("--note", metavar="TEXT", help="What you did; it is kept.")
+    ],
+    operator: Operator = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say that no money of these orders is at the gateway any more: you saw to it.
+
+    For payments that are quarantined. First give back at the gateway what it took; the orders then
+    end by themselves, refused or given back. Exit code 1: one of them had nothing to close.
+
+    Example: orderctl payment close o-1 --note "gave 1,300 back at the gateway"
+    """
+    who = operator_of(operator)
+    api = asked(lambda: PaymentApi(url))
+    _each(
+        orders,
+        lambda order: api.close(order, operator=who, note=reason),
+        print_closed,
+        as_json=as_json,
+    )
+
+
+def _each(
+    orders: list[str],
+    act: Callable[[str], Document],
+    tell: Callable[[Document], None],
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """One after the other, and ends the process. A refusal stops nobody, a port away does."""
+    found: list[Document] = []
     failed = False
     for order in orders:
         try:
-            answer = api.ask_anew(order)
+            answer = act(order)
         except AwayError as error:
             fail(one_line(error))
         except OperatorError as error:
@@ -127,7 +168,7 @@ def ask(
             continue
         found.append(answer)
         if not as_json:
-            print_asked(answer)
+            tell(answer)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     sys.exit(1 if failed else 0)

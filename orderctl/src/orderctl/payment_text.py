@@ -59,6 +59,12 @@ def print_asked(answer: Document) -> None:
         typer.echo(visible(f"{answer['orderId']}: {told}"))
 
 
+def print_closed(payment: Document) -> None:
+    """How a payment is once it was closed."""
+    calls = ", ".join(f"the {call['kind']} is {call['state']}" for call in payment["calls"])
+    typer.echo(visible(f"{payment['orderId']}: {payment['state']}, {calls}"))
+
+
 def what_to_do(payment: Document) -> str:
     """The next step of an operator, or "" where there is none."""
     states = {call["state"] for call in payment["calls"]}
@@ -66,7 +72,9 @@ def what_to_do(payment: Document) -> str:
     if "QUARANTINED" in states:
         return (
             f"find out what the gateway's book says (`orderctl payment reconcile --order {order}`);"
-            f" once it is right, `orderctl payment ask {order}`; {RUNBOOK}"
+            " once all of it is given back there, `orderctl payment close"
+            f" {order} --note WHAT-YOU-DID`; or once it is right there, `orderctl payment ask"
+            f" {order}`; {RUNBOOK}"
         )
     if states & {"UNKNOWN", "INTENDED"}:
         return (
@@ -121,11 +129,19 @@ def _call_facts(call: Document) -> list[tuple[str, str]]:
         ("amount", _money(call["amount"], call["currency"])),
         ("at gateway", call["reference"] or ""),
         ("needs", f"a person: {call['quarantine']}" if call["quarantine"] else ""),
+        ("closed", _closed(call)),
         ("intended", short_time(call["createdAt"])),
         ("sent", f"{times}{first}" if call["sends"] else "never"),
         ("asked by", f"{call['owner']}, until {due}" if call["owner"] else ""),
         ("asked next", "" if call["owner"] else due),
     ]
+
+
+def _closed(call: Document) -> str:
+    closed = call.get("closed")
+    if closed is None:
+        return ""
+    return f"by {closed['by']}, {short_time(closed['at'])}: {closed['note']}"
 
 
 def _entries(entries: Iterable[Document]) -> Table:

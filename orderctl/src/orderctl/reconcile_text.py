@@ -38,11 +38,14 @@ def print_reconciliation(found: Reconciliation, order: str, *, as_json: bool) ->
     if found.oldest_open_s is not None:
         oldest = duration(found.oldest_open_s)
         typer.echo(f"{found.open:,} open, the oldest for {oldest}: `orderctl payment list --open`")
+    if found.by_hand:
+        typer.echo(f"{found.by_hand:,} closed by hand, and no money of them is at the gateway")
+        console().print(_table("by hand", found.listed_by_hand[:SHOWN]))
     if found.is_equal:
         typer.echo("the books agree")
         return
     typer.echo(f"\n{_counted(found)}\n")
-    console().print(_differences(found.differences[:SHOWN]))
+    console().print(_table("difference", found.differences[:SHOWN]))
     left = found.counts.total() - SHOWN
     if left > 0:
         typer.echo(f"and {left:,} more; --json lists the first of each kind")
@@ -66,6 +69,10 @@ def document(found: Reconciliation) -> dict[str, Any]:
             for currency in sorted(found.ours.keys() | found.theirs.keys())
         },
         "open": {"count": found.open, "oldestAgeSeconds": found.oldest_open_s},
+        "byHand": {
+            "count": found.by_hand,
+            "listed": [_lines(one) for one in found.listed_by_hand],
+        },
         "differences": {
             "count": found.counts.total(),
             "byKind": {kind: found.counts[kind] for kind in DIFFERENCES if found.counts[kind]},
@@ -88,9 +95,9 @@ def _totals(found: Reconciliation) -> Table:
     return table
 
 
-def _differences(findings: Iterable[Finding]) -> Table:
+def _table(name: str, findings: Iterable[Finding]) -> Table:
     table = open_table()
-    table.add_column("difference", no_wrap=True)
+    table.add_column(name, no_wrap=True)
     table.add_column("order", overflow="fold")
     table.add_column("here", overflow="fold")
     table.add_column("at the gateway", overflow="fold")
@@ -107,12 +114,15 @@ def _counted(found: Reconciliation) -> str:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
+    told = {"difference": finding.verdict, "toDo": TO_DO[finding.verdict]}
+    return told | _lines(finding)
+
+
+def _lines(finding: Finding) -> dict[str, Any]:
     ours = finding.ours
     return {
-        "difference": finding.verdict,
         "orderId": finding.order_id,
         "key": finding.key,
-        "toDo": TO_DO[finding.verdict],
         "ours": None
         if ours is None
         else {
@@ -122,6 +132,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
             "currency": ours.currency,
             "reference": ours.reference,
             "quarantine": ours.quarantine,
+            "closedBy": ours.closed_by,
         },
         "theirs": [
             {

@@ -146,7 +146,7 @@ class OurBook:
 
     async def call(
         self, order_id: str, state: str, kind: str = "charge", *, amount: int = 1000,
-        reference: str | None = None, age_s: float = 0.0,
+        reference: str | None = None, age_s: float = 0.0, closed_by: str | None = None,
     ) -> None:  # fmt: skip
         """A row; where it is there already it is so from now on."""
         prefix = "payment" if kind == "charge" else "refund"
@@ -160,11 +160,14 @@ class OurBook:
             await connection.execute(
                 "INSERT INTO gateway_call (key, order_id, kind, state, user_id, amount, currency,"
                 " reference, quarantine, attempt, sends, command_id, traceparent, next_at,"
-                " created_at) VALUES ($1, $2, $3, $4, 'ann', $5, 'KRW', $6, $7, 1, 1, $2, '',"
-                " now(), now() - make_interval(secs => $8)) ON CONFLICT (key) DO UPDATE SET state ="
+                " created_at, closed_by, closed_note, closed_at) VALUES ($1, $2, $3, $4, 'ann', $5,"
+                " 'KRW', $6, $7, 1, 1, $2, '', now(), now() - make_interval(secs => $8), $9::text,"
+                " 'why' || left($9, 0), CASE WHEN $9 IS NOT NULL THEN now() END)"
+                " ON CONFLICT (key) DO UPDATE SET state ="
                 " excluded.state, reference = excluded.reference, amount = excluded.amount",
                 f"{prefix}:{order_id}", order_id, kind, state, amount, reference,
                 "1300 KRW was captured" if state == "QUARANTINED" else None, age_s,
+                closed_by,
             )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ async def test_books_that_agree_are_told_with_their_sums(
         "equal": True, "lines": {"ours": 7, "theirs": 4},
         "totals": {"KRW": {"ours": moved, "theirs": moved}},
         "open": {"count": 0, "oldestAgeSeconds": None},
+        "byHand": {"count": 0, "listed": []},
         "differences": {"count": 0, "byKind": {}, "listed": []}, "runbook": None,
     }  # fmt: skip
     assert len(gateway.asked) == 1, "what agrees is not asked for again"
@@ -330,6 +331,62 @@ async def test_a_decline_that_is_tried_again_is_no_second_charge(
     gateway.charge("o-1", "declined")
     await book.call("o-1", "SUCCEEDED", reference=gateway.charge("o-1")["id"])
     assert kinds(await found()) == [("unknown_to_us", "o-1")]
+
+
+async def closed(gateway: FakeGateway, book: OurBook, given_back: int) -> None:
+    """A charge of another amount, and a refund of another one, each closed by hand; so much was
+    given back by hand of 1,300, in two parts."""
+    charge = gateway.charge("o-1", amount=1300)
+    await book.call("o-1", "DECLINED", reference=charge["id"], closed_by="ann")
+    await book.call("o-1", "VOID", "refund")
+    gateway.refund(charge, idempotencyKey="hand-1", amount=300)
+    gateway.refund(charge, idempotencyKey="hand-2", amount=given_back - 300)
+    charge = gateway.charge("o-2", amount=1000)
+    await book.call("o-2", "SUCCEEDED", reference=charge["id"])
+    await book.call("o-2", "SUCCEEDED", "refund", reference=charge["id"], closed_by="ann")
+    gateway.refund(charge, amount=400)
+    gateway.refund(charge, idempotencyKey="hand-3", amount=given_back - 700)
+    await book.call("o-3", "DECLINED", closed_by="ann")
+
+
+async def test_what_was_closed_by_hand_and_given_back_is_no_difference(
+    reconcile: Reconcile, found: Any, gateway: FakeGateway, book: OurBook
+) -> None:
+    await closed(gateway, book, given_back=1300)
+    document = await found()
+    assert document["equal"], document["differences"]
+    told = [(one["key"], one["ours"] and one["ours"]["closedBy"])
+            for one in document["byHand"]["listed"]]  # fmt: skip
+    assert sorted(told) == [
+        ("hand-1", None), ("hand-2", None), ("hand-3", None), ("payment:o-1", "ann"),
+        ("payment:o-3", "ann"), ("refund:o-2", "ann"),
+    ]  # fmt: skip
+    assert document["byHand"]["count"] == 6
+    net = {side: sums["net"] for side, sums in document["totals"]["KRW"].items()}
+    assert net == {"ours": 0, "theirs": 0}
+    code, said, _ = await reconcile()
+    told_text = " ".join(said.split())
+    assert code == 0
+    assert "6 closed by hand, and no money of them is at the gateway" in told_text
+    assert "by hand o-1 charge DECLINED 1,000 KRW ch_000001 (closed by ann)" in told_text
+    assert said.endswith("the books agree\n")
+    for order_id, count in (("o-1", 1), ("o-2", 1), ("o-3", 1)):
+        alone = await found("--order", order_id)
+        assert (alone["equal"], alone["byHand"]["count"]) == (True, count)
+
+
+async def test_money_that_is_still_there_stays_a_difference_whoever_closed_it(
+    found: Any, gateway: FakeGateway, book: OurBook
+) -> None:
+    await closed(gateway, book, given_back=1299)
+    document = await found()
+    assert sorted(kinds(document)) == [
+        ("contradicts", "o-1"), ("contradicts", "o-2"), ("unknown_to_us", "o-1"),
+        ("unknown_to_us", "o-1"), ("unknown_to_us", "o-2"),
+    ]  # fmt: skip
+    assert [one["key"] for one in document["byHand"]["listed"]] == ["payment:o-3"]
+    assert kinds(await found("--order", "o-1")) == [("contradicts", "o-1")]
+    assert kinds(await found("--order", "o-2")) == [("contradicts", "o-2")]
 
 
 async def test_a_charge_without_an_order_is_told_by_its_key(

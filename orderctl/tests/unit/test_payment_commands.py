@@ -103,7 +103,17 @@ def test_show_says_what_to_do_where_a_person_has_to_look(port: Port) -> None:
     said = " ".join(invoke("show", "o-1")[1].split())
     assert "needs a person: 1300 KRW was captured" in said
     assert "`orderctl payment reconcile --order o-1`" in said
+    assert "`orderctl payment close o-1 --note WHAT-YOU-DID`" in said
     assert "`orderctl payment ask o-1`; docs/runbooks/gateway-differs.md" in said
+
+
+def test_show_tells_who_closed_a_payment(port: Port) -> None:
+    closed = {"by": "bob", "note": "gave \x1b[2J1,300 back", "at": "2026-01-31T09:30:00.000Z"}
+    document = PAYMENT | {"calls": [CALL | {"state": "DECLINED", "closed": closed}], "entries": []}
+    port(lambda _: (200, document))
+    said = invoke("show", "o-1")[1]
+    assert "\x1b" not in said
+    assert "closed by bob, 2026-01-31 09:30:00: gave \\x1b[2J1,300 back" in " ".join(said.split())
 
 
 def test_show_bears_a_tombstone_of_nothing(port: Port) -> None:
@@ -167,6 +177,31 @@ def test_each_order_is_asked_about_once_and_a_refusal_stops_nobody(port: Port) -
     assert (code, json.loads(said)) == (0, [{"orderId": "o-1", "calls": [CALL]}])
 
 
+def close_all(request: httpx.Request) -> tuple[int, Any]:
+    """Of o-2 there is nothing to close."""
+    order = request.url.path.split("/")[2]
+    if order == "o-2":
+        return 409, {"title": "Nothing to close", "detail": "o-2: the charge is SUCCEEDED"}
+    calls = [CALL | {"state": "DECLINED"}]
+    return 200, PAYMENT | {"orderId": order, "state": "REFUSED", "calls": calls, "entries": []}
+
+
+def test_each_order_is_closed_once_with_who_and_why(port: Port) -> None:
+    asked = port(close_all)
+    words = ("--note", "gave it back", "--operator", "bob")
+    code, said, noted = invoke("close", "o-1", "o-2", "o-1", "o-3", *words)
+    assert code == 1
+    assert [(one.method, one.url.path) for one in asked] == [
+        ("POST", f"/payments/{order}/close") for order in ("o-1", "o-2", "o-3")
+    ]
+    body = {"operator": "bob", "note": "gave it back"}
+    assert [json.loads(one.content) for one in asked] == [body] * 3
+    assert said == "o-1: REFUSED, the charge is DECLINED\no-3: REFUSED, the charge is DECLINED\n"
+    assert noted == "orderctl: Nothing to close: o-2: the charge is SUCCEEDED\n"
+    code, said, _ = invoke("close", "o-1", "--json", *words)
+    assert (code, [one["state"] for one in json.loads(said)]) == (0, ["REFUSED"])
+
+
 def test_a_service_that_is_away_is_not_asked_again(port: Port) -> None:
     asked = port(lambda _: (503, {"title": "Unavailable", "detail": "the database doesn't answer"}))
     code, said, noted = invoke("ask", "o-1", "o-2")
@@ -180,6 +215,9 @@ def test_a_service_that_is_away_is_not_asked_again(port: Port) -> None:
         ["show", "a b"],
         ["ask"],
         ["ask", "o-1", "a b"],
+        ["close", "o-1"],
+        ["close", "--note", "why"],
+        ["close", "a b", "--note", "why"],
         ["list", "--state", "PAID"],
         ["list", "--limit", "0"],
         ["list", "--after", "a b"],

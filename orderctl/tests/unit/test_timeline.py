@@ -114,7 +114,9 @@ def test_an_order_that_is_not_stuck_needs_nothing() -> None:
     assert "by itself" in what_to_do({"state": "PENDING"})[0]
     assert "by itself" in what_to_do({"state": "RESERVING", "waitsFor": [RELEASE]})[0]
     asked = {"ordered": {"payment": {"method": "gateway"}}, "waitsFor": [RELEASE, REFUND]}
-    assert "what became of the charge" in what_to_do({"state": "COMPENSATING"} | asked)[0]
+    advice = " ".join(what_to_do({"orderId": "o-1", "state": "COMPENSATING"} | asked))
+    assert "what became of the charge" in advice
+    assert "waits for a person: `orderctl payment show o-1` tells" in advice
     for other in ({"waitsFor": [RELEASE]}, {"ordered": {"payment": {"method": "wallet"}}}):
         told = what_to_do({"state": "COMPENSATING"} | asked | other)
         assert told == ["Nothing yet: what is unanswered is sent again by itself."]

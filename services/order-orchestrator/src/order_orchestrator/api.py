@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -17,7 +15,8 @@ from order_orchestrator.events import Ignored, OperatorCancel, Refused, Retry, S
 from order_orchestrator.records import UnreadableSagaError
 from order_orchestrator.store import queries, read_saga
 from shared import backoff
-from shared.admin import faults, in_time, json_problem
+from shared.acting import Action, read_action
+from shared.admin import in_time, json_problem
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import is_id
 from shared.database.faults import Conflict
@@ -38,16 +37,6 @@ if TYPE_CHECKING:
 
 LISTED_AT_MOST = 1_000
 TRIES = 5
-MAX_BODY_BYTES = 16_384
-
-
-class Action(BaseModel):
-    """Who acts, and why: both stand in the saga's history."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    operator: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
-    note: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 
 
 class SettleAction(Action):
@@ -134,18 +123,9 @@ class OperatorApi:
         order_id = request.path_params["order_id"]
         if not is_id(order_id):
             return _no_id(order_id)
-        body = await _body(request)
-        if body is None:
-            return json_problem(413, "Body too large", f"at most {MAX_BODY_BYTES} bytes")
-        try:
-            action = model.model_validate(json.loads(body or b"{}"))
-        except (ValueError, ValidationError, RecursionError) as error:
-            detail = (
-                faults(error)
-                if isinstance(error, ValidationError)
-                else "the body is no JSON object"
-            )
-            return json_problem(400, "Invalid action", detail)
+        action = await read_action(request, model)
+        if isinstance(action, Response):
+            return action
         try:
             result, saga = await in_time(self._transition(order_id, event_of(action)))
         except UnreadableSagaError as error:
@@ -192,19 +172,6 @@ class OperatorApi:
             except Conflict:
                 await asyncio.sleep(backoff.delay_s(attempt))
         return await self._work.run(work)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body, or None where it is too large: none of that is kept."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 def _no_id(order_id: str) -> Response:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from order_orchestrator.api import MAX_BODY_BYTES, OperatorApi
+from order_orchestrator.api import OperatorApi
 from order_orchestrator.chunk import Sagas
 from order_orchestrator.documents import saga_document
 from order_orchestrator.domain import Limits
 from order_orchestrator.store import SagaMemory
+from shared.acting import MAX_BODY_BYTES
 from shared.admin import admin_app
 from shared.contracts.base import format_time
 from shared.contracts.order_parts import LineDetail, PaymentChoice, PaymentMethod

@@ -1,5 +1,5 @@
-"""Payment's own port: how payments and their calls to the gateway stand, what users have, and the
-operator's `ask`, which has the gateway asked anew.
+"""Payment's own port: how payments and their calls to the gateway stand, what users have, and what
+an operator does: `ask` has the gateway asked anew, `close` says that no money is there any more.
 
 All else is read. What is asked anew is asked under the same key as ever: nothing is charged twice.
 """
@@ -15,21 +15,23 @@ from starlette.routing import Route
 
 from payment.calls import CallKind, CallState, key_of
 from payment.census import queries
+from payment.documents import call_document, entry_document, payment_documents
 from payment.records import PaymentState
+from shared.acting import Action, read_action
 from shared.admin import faults, in_time, json_problem
-from shared.contracts.base import format_time
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     import asyncpg
     from starlette.requests import Request
 
     from shared.database import Pool
+
+    Close = Callable[[str, str, str], Awaitable[Sequence[str]]]
 
 PAYMENTS_AT_MOST: Final = 1_000
 """Of one page."""
@@ -59,8 +61,10 @@ class Page(BaseModel):
 class PaymentsApi:
     """Routes for the admin port."""
 
-    def __init__(self, pool: Pool, breaker: Callable[[], str]) -> None:
-        """Read and write through `pool`; `breaker` says how the circuit to the gateway is."""
+    def __init__(self, pool: Pool, breaker: Callable[[], str], close: Close) -> None:
+        """Read and write through `pool`; `breaker` says how the circuit to the gateway is. `close`
+        takes an order, an operator and a note, and tells the keys of the calls that are closed."""
+        self._close = close
         self._pool = pool
         self._breaker = breaker
 
@@ -70,6 +74,7 @@ class PaymentsApi:
             Route("/payments", self.payments),
             Route("/payments/{order_id}", self.payment),
             Route("/payments/{order_id}/ask", self.ask, methods=["POST"]),
+            Route("/payments/{order_id}/close", self.close, methods=["POST"]),
             Route("/gateway", self.gateway),
             Route("/wallets/{user_id}", self.wallet),
         ]
@@ -105,6 +110,24 @@ class PaymentsApi:
             return _unknown(order_id)
         detail = "; ".join(map(_why_not, found["calls"])) or "the gateway was never asked for it"
         return json_problem(HTTPStatus.CONFLICT, "Nothing to ask", f"{order_id}: {detail}")
+
+    async def close(self, request: Request) -> Response:
+        """Take an operator's word that no money of the order is at the gateway any more: the
+        payment as it is then, 409 where none of its calls is quarantined."""
+        order_id = request.path_params["order_id"]
+        if not is_id(order_id):
+            return _unknown(order_id)
+        action = await read_action(request, Action)
+        if isinstance(action, Response):
+            return action
+        keys = await in_time(self._closed(order_id, action))
+        found = await in_time(self._read_payment(order_id))
+        if found is None:
+            return _unknown(order_id)
+        if keys:
+            return JSONResponse(found)
+        detail = "; ".join(map(_why_open, found["calls"])) or "the gateway was never asked for it"
+        return json_problem(HTTPStatus.CONFLICT, "Nothing to close", f"{order_id}: {detail}")
 
     async def gateway(self, request: Request) -> Response:
         """How the way to the gateway is, and how many calls are without an outcome."""
@@ -150,7 +173,7 @@ class PaymentsApi:
                 rows = await queries.page_of_payments.rows(connection, order_id=None, **asked)
             keys = _keys([row["order_id"] for row in rows])
             calls = await queries.calls_of.rows(connection, keys=keys)
-        return _payments(rows, calls)
+        return payment_documents(rows, calls)
 
     async def _read_payment(self, order_id: str) -> dict[str, Any] | None:
         """One moment for all of it: what moved is what its state says."""
@@ -165,13 +188,16 @@ class PaymentsApi:
                 return None
             calls = await queries.calls_of.rows(connection, keys=_keys([order_id]))
             entries = await queries.entries_of.rows(connection, order_id=order_id)
-        (found,) = _payments([row], calls)
-        return found | {"entries": [_entry(entry) for entry in entries]}
+        (found,) = payment_documents([row], calls)
+        return found | {"entries": [entry_document(entry) for entry in entries]}
 
     async def _ask(self, order_id: str) -> list[dict[str, Any]]:
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             rows = await queries.ask_anew.rows(connection, order_id=order_id)
-        return [_call(row) for row in rows]
+        return [call_document(row) for row in rows]
+
+    async def _closed(self, order_id: str, action: Action) -> Sequence[str]:
+        return await self._close(order_id, action.operator, action.note)
 
     async def _count(self) -> Sequence[asyncpg.Record]:
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
@@ -186,61 +212,6 @@ def _keys(order_ids: Iterable[str]) -> list[str]:
     return [key_of(kind, order_id) for order_id in order_ids for kind in CallKind]
 
 
-def _payments(
-    rows: Iterable[asyncpg.Record], calls: Iterable[asyncpg.Record]
-) -> list[dict[str, Any]]:
-    by_order: dict[str, list[dict[str, Any]]] = {}
-    for call in calls:
-        by_order.setdefault(call["order_id"], []).append(_call(call))
-    return [_payment(row) | {"calls": by_order.get(row["order_id"], [])} for row in rows]
-
-
-def _payment(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "orderId": row["order_id"],
-        "state": row["state"],
-        "userId": row["user_id"],
-        "amount": row["amount"],
-        "currency": row["currency"],
-        "method": row["method"],
-        "points": row["points"],
-        "captured": row["captured"],
-        "refunded": row["refunded"],
-        "refusal": row["refusal"],
-        "isLate": row["is_late"],
-        "createdAt": _time(row["created_at"]),
-    }
-
-
-def _call(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "key": row["key"],
-        "kind": row["kind"],
-        "state": row["state"],
-        "amount": row["amount"],
-        "currency": row["currency"],
-        "reference": row["reference"],
-        "quarantine": row["quarantine"],
-        "sends": row["sends"],
-        "attempt": row["attempt"],
-        "owner": row["owner"],
-        "firstSentAt": _time(row["first_sent_at"]),
-        "expiresAt": _time(row["expires_at"]),
-        "nextAt": _time(row["next_at"]),
-        "createdAt": _time(row["created_at"]),
-    }
-
-
-def _entry(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "transaction": row["transaction_id"],
-        "account": row["account"],
-        "amount": row["amount"],
-        "currency": row["currency"],
-        "at": _time(row["at"]),
-    }
-
-
 def _why_not(call: dict[str, Any]) -> str:
     """Why the gateway isn't asked about a call; it may have changed a moment ago."""
     name, state = call["kind"], call["state"]
@@ -253,8 +224,11 @@ def _why_not(call: dict[str, Any]) -> str:
     return f"the {name} is {state}"
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else format_time(moment)
+def _why_open(call: dict[str, Any]) -> str:
+    """Why a call isn't closed by an operator's word; it may have changed a moment ago."""
+    if call["state"] == "QUARANTINED":
+        return f"the {call['kind']} is QUARANTINED, and waits for the outcome of the charge"
+    return f"the {call['kind']} is {call['state']}"
 
 
 def _unknown(order_id: str) -> Response:

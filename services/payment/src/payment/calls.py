@@ -285,6 +285,8 @@ def _hear(call: Call, fact: Fact) -> Call:
 def _hear_captured(call: Call, fact: Captured) -> Call:
     if call.state is CallState.SUCCEEDED:
         return call
+    if call.state is CallState.DECLINED and call.reference == fact.reference:
+        return call  # it was given back since
     call = replace(call, reference=fact.reference)
     if (fact.amount, fact.currency) != (call.amount, call.currency):
         told = f"{fact.amount} {fact.currency} was captured, not {call.amount} {call.currency}"

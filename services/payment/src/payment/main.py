@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from payment.api import PaymentsApi
 from payment.callbacks import Callbacks
-from payment.census import CENSUS_INTERVAL_S, JANITOR_INTERVAL_S, Census
+from payment.census import JANITOR_INTERVAL_S, Census
 from payment.consumers import routes
 from payment.courier import CLAIM_INTERVAL_S, Courier
 from payment.gateway import Gateway
@@ -41,14 +41,6 @@ def compose(settings: Settings) -> Service:
     service.closing(outcomes)
     service.add_loop(Loop("outcomes", outcomes.kept.run_once, 0.0))
     service.add_loop(Loop("outcomes' Redis", outcomes.find_redis, REDIS_INTERVAL_S))
-    breaker = (lambda: courier.breaker.state.value) if courier else (lambda: "no gateway")
-    service.add_admin_routes(PaymentsApi(service.pool, breaker).routes())
-    census = Census(service.pool, has_gateway=courier is not None)
-    service.add_loop(Loop("census", census.run_once, CENSUS_INTERVAL_S))
-    if courier is None:
-        return service
-    service.finishing(courier.finish)
-    service.closing(courier)
     settler = Settler(
         inflow,
         service.work,
@@ -58,6 +50,14 @@ def compose(settings: Settings) -> Service:
         pace=settings.pace(),
         keep_s=settings.gateway_lease_s,
     )
+    breaker = (lambda: courier.breaker.state.value) if courier else (lambda: "no gateway")
+    service.add_admin_routes(PaymentsApi(service.pool, breaker, settler.close).routes())
+    census = Census(service.pool, has_gateway=courier is not None)
+    service.add_loop(Loop("census", census.run_once, CENSUS_INTERVAL_S))
+    if courier is None:
+        return service
+    service.finishing(courier.finish)
+    service.closing(courier)
     service.add_loop(Loop("gateway calls", courier.run_once, CLAIM_INTERVAL_S))
     service.add_loop(Loop("gateway news", settler.run_once, 0.0))
     service.add_loop(Loop("callbacks janitor", census.forget, JANITOR_INTERVAL_S))

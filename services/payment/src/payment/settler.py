@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from payment.books import Books
+from payment.calls import Lease
+from payment.closing import close
 from payment.handlers import REPLIES
 from payment.metrics import (
     CALLBACKS,
@@ -28,10 +30,12 @@ from shared.pipeline import Committed, Outgoing
 from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from payment.calls import Finding, Pace
     from payment.courier import Courier
+    from payment.news import Settled
     from shared.database import Connection, Pool, Write
     from shared.pipeline.work import Work
 
@@ -109,15 +113,16 @@ class Settler:
         self,
         inflow: Inflow,
         work: Work,
-        courier: Courier,
+        courier: Courier | None,
         pool: Callable[[], Pool],
         *,
         currency: str,
         pace: Pace,
         keep_s: float,
     ) -> None:
-        """Refunds that become possible are handed to `courier`. News are kept for `keep_s` seconds
-        where the database doesn't answer."""
+        """Refunds that become possible are handed to `courier`; without one there is no gateway,
+        and payments can only be closed. News are kept for `keep_s` seconds where the database
+        doesn't answer."""
         self._inflow = inflow
         self._work = work
         self._courier = courier
@@ -133,6 +138,11 @@ class Settler:
             await self._settle_all(batch)
         finally:
             self._inflow.done(batch)
+
+    async def close(self, order_id: str, operator: str, note: str) -> tuple[str, ...]:
+        """Take an operator's word that no money of this order is at the gateway; the keys of the
+        calls that are closed by it, which are none where none could be."""
+        return await self._work.run(partial(self._close, order_id, operator, note))
 
     async def _settle_all(self, batch: Sequence[_Waiting]) -> None:
         """Again and again while the database is at fault, for as long as leases last: then their
@@ -168,29 +178,56 @@ class Settler:
         store, begun_s = Store(connection), time.monotonic()
         findings = await self._unheard(store, batch)
         order_ids = {finding.key.partition(":")[2] for finding in findings}
-        payments = await store.lock_payments(order_ids)
-        calls = await store.lock_calls(order_ids)
-        crash_points.reach("after_load")
-        user_ids = {one.charge.user_id for one in payments if one.charge and one.charge.points}
-        now = await store.read_clock()
-        books = Books(
-            self._currency,
-            self._courier.lease(now),
-            payments=payments,
-            calls=calls,
-            wallets=await store.lock_wallets(user_ids) if user_ids else (),
-        )
+        books, now = await self._load(store, order_ids)
         settled = [
             one
             for finding in findings
             if (one := settle(books, finding, now, self._pace)) is not None
         ]
+        return None, self._results(store, books, settled, begun_s)
+
+    async def _close(
+        self, order_id: str, operator: str, note: str, connection: Connection
+    ) -> tuple[tuple[str, ...], Sequence[Outgoing | Write | Committed]]:
+        store, begun_s = Store(connection), time.monotonic()
+        books, now = await self._load(store, [order_id])
+        closed = close(books, order_id, now, self._pace)
+        if not closed.keys:
+            return (), ()
+        await store.close_calls(closed.keys, operator, note, now)
+        told = {"order_id": order_id, "operator": operator, "calls": closed.keys}
+        return closed.keys, [
+            *self._results(store, books, closed.settled, begun_s),
+            Committed(partial(_log.warning, "payment_closed", **told)),
+        ]
+
+    async def _load(self, store: Store, order_ids: Iterable[str]) -> tuple[Books, datetime]:
+        """These orders' rows, locked in the order of all locks; and the moment they are of."""
+        order_ids = set(order_ids)
+        payments = await store.lock_payments(order_ids)
+        calls = await store.lock_calls(order_ids)
+        crash_points.reach("after_load")
+        user_ids = {one.charge.user_id for one in payments if one.charge and one.charge.points}
+        now = await store.read_clock()
+        lease = self._courier.lease(now) if self._courier else Lease("", now, now, 0)
+        books = Books(
+            self._currency,
+            lease,
+            payments=payments,
+            calls=calls,
+            wallets=await store.lock_wallets(user_ids) if user_ids else (),
+        )
+        return books, now
+
+    def _results(
+        self, store: Store, books: Books, settled: Sequence[Settled], begun_s: float
+    ) -> list[Outgoing | Write | Committed]:
         replies = [
             Outgoing(REPLIES, call.order_id, reply, message_id(reply), call.traceparent)
             for call, reply in settled
         ]
         refused = [one.reply.reason for one in settled if isinstance(one.reply, PaymentRefused)]
-        return None, [
+        return [
             *saved(store, books),
             *replies,
             Committed.count(REFUSALS, refused),
@@ -213,7 +250,8 @@ class Settler:
         return heard
 
     def _committed(self, books: Books, begun_s: float) -> None:
-        self._courier.take(books.handed_over, begun_s)
+        if self._courier is not None:
+            self._courier.take(books.handed_over, begun_s)
         if books.late_captures:
             LATE_CAPTURES.inc(books.late_captures)
             _seldom.warning("late_captures", count=books.late_captures)

@@ -66,6 +66,15 @@ class Store:
         )
         return [(_call(tuple(row)[:-1]), row["is_wanted"]) for row in rows]
 
+    async def close_calls(
+        self, keys: Sequence[str], operator: str, note: str, at: datetime
+    ) -> None:
+        """Save who closes these locked calls, why and when. What is known of them is saved with all
+        else, by one statement, in which no row may change twice."""
+        await queries.close_calls.run(
+            self._connection, keys=keys, operator=operator, note=note, at=at
+        )
+
     async def remember_events(self, event_ids: Collection[str]) -> set[str]:
         """Those that weren't heard before."""
         rows = await queries.remember_events.rows(self._connection, event_ids=sorted(event_ids))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
 
 from payment.api import PaymentsApi, queries
+from payment.calls import Pace
+from payment.settler import Inflow, Settler
 from shared.admin import admin_app
 from shared.database.pool import connect_pool
+from shared.pipeline.work import Work
+from shared.testing.replicas import RecordingRelay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from shared.database import Pool
+    from shared.pipeline.relay import Relay
     from shared.testing.databases import Database
 
 T0 = "'2026-01-31 09:00Z'::timestamptz"
@@ -36,7 +42,12 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 @pytest.fixture
 async def admin(pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
     """The routes on the test's database; the circuit to the gateway is half open."""
-    app = admin_app({}, PaymentsApi(pool, lambda: "half_open").routes())
+    relay = cast("Relay", RecordingRelay("payment-0"))
+    settler = Settler(
+        Inflow(), Work(pool, relay, lease_s=30), None, lambda: pool, currency="KRW", pace=Pace(),
+        keep_s=5.0,
+    )  # fmt: skip
+    app = admin_app({}, PaymentsApi(pool, lambda: "half_open", settler.close).routes())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://admin"
     ) as client:
@@ -186,7 +197,7 @@ async def test_a_payment_is_told_with_its_calls_and_entries(
         "key": "payment:o-1", "kind": "charge", "state": "SUCCEEDED", "amount": 1000,
         "currency": "KRW", "reference": "ch_1", "quarantine": None, "sends": 2, "attempt": 2,
         "owner": None, "firstSentAt": moment, "expiresAt": "2026-01-31T09:00:10.000Z",
-        "nextAt": None, "createdAt": moment,
+        "nextAt": None, "createdAt": moment, "closed": None,
     }  # fmt: skip
     assert (refund["state"], refund["owner"], refund["nextAt"]) == (
         "INTENDED", "payment-0", "2026-01-31T10:00:00.000Z",
@@ -315,6 +326,64 @@ async def test_f27_a_lease_that_is_being_taken_is_respected(
         await taking.commit()
     assert (await asking).status_code == 409
     assert await stored(pool, "o-1") == ("UNKNOWN", None, False)
+
+
+CLOSE = {"operator": "ann", "note": "gave 1,300 back"}
+
+
+async def test_f32_what_is_quarantined_is_closed_with_who_and_why(
+    admin: httpx.AsyncClient, pool: Pool
+) -> None:
+    await payment(pool, "o-1", points="0", amount="1000")
+    await call(pool, "o-1", "QUARANTINED", reference="'ch_1'")
+    answer = await admin.post("/payments/o-1/close", json=CLOSE)
+    found = answer.json()
+    assert (answer.status_code, found["state"], found["refusal"]) == (
+        200, "REFUSED", "payment_declined",
+    )  # fmt: skip
+    (charge,) = found["calls"]
+    assert (charge["state"], charge["quarantine"]) == ("DECLINED", None)
+    at = charge["closed"].pop("at")
+    assert charge["closed"] == {"by": "ann", "note": "gave 1,300 back"}
+    assert datetime.fromisoformat(at) > datetime.now(UTC) - timedelta(minutes=1)
+    assert (await admin.get("/payments?open=true")).json()["payments"] == []
+    again = await admin.post("/payments/o-1/close", json=CLOSE)
+    assert (again.status_code, again.json()["title"]) == (409, "Nothing to close")
+    assert again.json()["detail"] == "o-1: the charge is DECLINED"
+
+
+@pytest.mark.parametrize("state", sorted(set(STATES) - {"QUARANTINED"}))
+async def test_what_is_not_quarantined_is_not_closed(
+    admin: httpx.AsyncClient, pool: Pool, state: str
+) -> None:
+    await payment(pool, "o-1")
+    await call(pool, "o-1", state)
+    answer = await admin.post("/payments/o-1/close", json=CLOSE)
+    assert (answer.status_code, answer.json()["detail"]) == (409, f"o-1: the charge is {state}")
+    assert (await stored(pool, "o-1"))[0] == state
+
+
+async def test_a_refund_is_not_closed_before_its_charge_is_known(
+    admin: httpx.AsyncClient, pool: Pool
+) -> None:
+    await payment(pool, "o-1", "CANCELLING")
+    await call(pool, "o-1", "UNKNOWN")
+    await call(pool, "o-1", "QUARANTINED", "refund")
+    answer = await admin.post("/payments/o-1/close", json=CLOSE)
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == (
+        "o-1: the charge is UNKNOWN; the refund is QUARANTINED, and waits for the outcome of the"
+        " charge"
+    )
+
+
+async def test_what_is_not_there_is_not_closed(admin: httpx.AsyncClient, pool: Pool) -> None:
+    await payment(pool, "wallet", "CAPTURED", method="'wallet'")
+    assert (await admin.post("/payments/o-404/close", json=CLOSE)).status_code == 404
+    answer = await admin.post("/payments/wallet/close", json=CLOSE)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409, "wallet: the gateway was never asked for it",
+    )  # fmt: skip
 
 
 async def test_what_is_not_there_is_unknown(admin: httpx.AsyncClient, pool: Pool) -> None:

@@ -86,6 +86,8 @@ GOOD_CALLS = {
     "waiting": CALL | {"state": "'WAITING'", "owner": "NULL", "next_at": "NULL"},
     "quarantined": CALL | {"state": "'QUARANTINED'", "quarantine": "'why'", "owner": "NULL",
                            "next_at": "NULL"},
+    "closed by hand": CALL | {"state": "'DECLINED'", "owner": "NULL", "next_at": "NULL",
+                              "closed_by": "'ann'", "closed_note": "'why'", "closed_at": "now()"},
     "not watched any more": CALL | {"state": "'ABSENT'", "owner": "NULL", "next_at": "NULL"},
 }  # fmt: skip
 BAD_CALLS = {
@@ -101,6 +103,8 @@ BAD_CALLS = {
     "a reason without quarantine": CALL | {"quarantine": "'why'"},
     "a lease without an end": CALL | {"state": "'ABSENT'", "next_at": "NULL"},
     "intended and never looked at": CALL | {"owner": "NULL", "next_at": "NULL"},
+    "closed by nobody": CALL | {"closed_note": "'why'", "closed_at": "now()"},
+    "closed for no reason": CALL | {"closed_by": "'ann'", "closed_at": "now()"},
     "unknown and never looked at": CALL | {"state": "'UNKNOWN'", "owner": "NULL",
                                            "next_at": "NULL"},
 }  # fmt: skip

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 async def test_every_query_can_be_prepared(database: Database) -> None:
     statements = list(Queries("payment", "sql/queries.sql"))
-    assert len(statements) == 14
+    assert len(statements) == 15
     async with database.connection("payment") as connection:
         for statement in statements:
             await connection.prepare(statement.sql)

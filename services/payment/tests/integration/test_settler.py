@@ -68,6 +68,7 @@ class Instance:
     def __init__(self, replica: Replica, hands: Hands, relay: RecordingRelay, work: Work) -> None:
         self.run, self.hands, self.relay = replica.run, hands, relay
         self.inflow = Inflow()
+        self.closed: tuple[str, ...] = ()
         courier = cast("Courier", hands)
         self.settler = Settler(
             self.inflow,
@@ -78,6 +79,11 @@ class Instance:
             pace=Pace(),
             keep_s=5.0,
         )
+
+    async def close(self, order_id: str, operator: str = "ann") -> list[tuple[str, str | None]]:
+        """An operator's word; what is said then."""
+        self.closed = await self.settler.close(order_id, operator, "gave 60 back")
+        return self.said()
 
     async def settle(self, *findings: Finding) -> list[tuple[str, str | None]]:
         """These answers in one batch; what is said, to which command."""
@@ -131,6 +137,13 @@ async def states(database: Database) -> dict[str, str]:
 async def require_sound(database: Database) -> None:
     sources = [Source("payment", "payment")]
     (await audit(database.operator_dsn, sources, only_always=True)).require()
+
+
+async def require_settled(database: Database) -> None:
+    """As far as calls go: what nobody publishes here stays in the outbox."""
+    report = await audit(database.operator_dsn, [Source("payment", "payment")])
+    wrong = {check.name for check in report.checks if check.violations}
+    assert wrong <= {"outbox_is_published"}, report.table()
 
 
 async def test_a_batch_is_settled_and_each_order_told(database: Database, one: Instance) -> None:
@@ -225,6 +238,115 @@ async def test_f15_news_and_the_refund_of_one_order_race(
     async with database.connection("payment") as connection:
         assert await connection.fetchval("SELECT points FROM wallet") == 900
     await require_sound(database)
+
+
+TOO_MUCH = Captured("ch-o0", 60, "KRW")
+
+
+async def closures(database: Database) -> dict[str, tuple[str, str | None, str | None, bool]]:
+    """State, who closed it and why, and whether that was a moment ago, by key."""
+    async with database.connection("payment") as connection:
+        rows = await connection.fetch(
+            "SELECT key, state, closed_by, closed_note,"
+            " coalesce(closed_at > now() - interval '1 min', false) FROM gateway_call"
+        )
+    return {key: tuple(told) for key, *told in rows}
+
+
+CLOSED = ("ann", "gave 60 back", True)
+NOT_CLOSED = (None, None, False)
+
+
+async def quarantined(database: Database, one: Instance, state: str) -> None:
+    """The payment of o0 in this state, with a call that is quarantined."""
+    if state in ("PENDING", "CANCELLING"):
+        await one.run(charge("o0"))
+        await one.settle(Finding("payment:o0", TOO_MUCH))
+        if state == "CANCELLING":
+            await one.run(refund("o0"))
+    elif state == "REFUSED":
+        await one.run(charge("o0"))
+        await one.settle(Finding("payment:o0", Declined("lost")), captured("o0"))
+    elif state == "TOMBSTONE":
+        await one.run(charge("o0"), refund("o0"))
+        await one.settle(Finding("payment:o0", TOO_MUCH))
+    else:
+        await one.run(charge("o0"))
+        await one.settle(captured("o0"))
+        await one.run(refund("o0"))
+        await one.settle(Finding("refund:o0", Refunded(50, "KRW")))
+    assert await states(database) == {"o0": state}
+
+
+@pytest.mark.parametrize(
+    ("state", "then", "said", "calls"),
+    [
+        ("PENDING", "REFUSED", ("PaymentRefused", "o0:charge:do"),
+         {"payment:o0": ("DECLINED", *CLOSED)}),
+        ("CANCELLING", "TOMBSTONE", ("PaymentRefunded", "o0:charge:undo"),
+         {"payment:o0": ("DECLINED", *CLOSED), "refund:o0": ("VOID", *NOT_CLOSED)}),
+        ("REFUNDING", "REFUNDED", ("PaymentRefunded", "o0:charge:undo"),
+         {"payment:o0": ("SUCCEEDED", *NOT_CLOSED), "refund:o0": ("SUCCEEDED", *CLOSED)}),
+        ("REFUSED", "REFUSED", None, {"payment:o0": ("DECLINED", *CLOSED)}),
+        ("TOMBSTONE", "TOMBSTONE", None,
+         {"payment:o0": ("DECLINED", *CLOSED), "refund:o0": ("VOID", *NOT_CLOSED)}),
+    ],
+)  # fmt: skip
+async def test_f32_an_operator_closes_what_is_quarantined(
+    database: Database, one: Instance, state: str, then: str,
+    said: tuple[str, str] | None, calls: dict[str, Any],
+) -> None:  # fmt: skip
+    await quarantined(database, one, state)
+    assert await one.close("o0") == ([said] if said else [])
+    assert len(one.closed) == 1
+    assert await states(database) == {"o0": then}
+    assert await closures(database) == calls
+    await require_settled(database)
+
+
+async def test_what_is_not_quarantined_is_not_closed(database: Database, one: Instance) -> None:
+    await one.run(charge("o0"))
+    for order_id in ("o0", "o404"):
+        assert await one.close(order_id) == []
+        assert one.closed == ()
+    assert await closures(database) == {"payment:o0": ("INTENDED", *NOT_CLOSED)}
+
+
+async def test_of_two_closes_at_once_one_wins(
+    database: Database, one: Instance, instance: Callable[[], Awaitable[Instance]]
+) -> None:
+    other = await instance()
+    await quarantined(database, one, "PENDING")
+    said = await asyncio.gather(one.close("o0"), other.close("o0", "bob"))
+    assert sorted(said) == [[], [("PaymentRefused", "o0:charge:do")]]
+    winner = "ann" if one.closed else "bob"
+    assert sorted([one.closed, other.closed]) == [(), ("payment:o0",)]
+    assert (await closures(database))["payment:o0"][1] == winner
+    await require_sound(database)
+
+
+@pytest.mark.parametrize("late", [TOO_MUCH, Declined("returned")], ids=["captured", "returned"])
+async def test_a_close_beside_a_callback_settles_once(
+    database: Database, one: Instance, instance: Callable[[], Awaitable[Instance]], late: Any
+) -> None:
+    other = await instance()
+    await quarantined(database, one, "PENDING")
+    ended, said = await asyncio.gather(
+        other.hear(("evt_9", Finding("payment:o0", late))), one.close("o0")
+    )
+    assert ended == [None]
+    assert said + other.said() == [("PaymentRefused", "o0:charge:do")]
+    assert await states(database) == {"o0": "REFUSED"}
+    await require_settled(database)
+
+
+async def test_a_payment_can_be_closed_where_no_gateway_is_configured(
+    database: Database, one: Instance
+) -> None:
+    await quarantined(database, one, "PENDING")
+    one.settler._courier = None
+    assert await one.close("o0") == [("PaymentRefused", "o0:charge:do")]
+    assert await states(database) == {"o0": "REFUSED"}
 
 
 async def test_callbacks_are_turned_away_while_too_many_wait(one: Instance) -> None:

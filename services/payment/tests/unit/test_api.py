@@ -9,12 +9,20 @@ import httpx
 import pytest
 
 from payment.api import PAYMENTS_AT_MOST, PaymentsApi
+from shared.acting import MAX_BODY_BYTES
 from shared.admin import admin_app
+
+
+async def close(order_id: str, operator: str, note: str) -> tuple[str, ...]:
+    """Never answers."""
+    await asyncio.Event().wait()
+    return ()
 
 
 def client(pool: Any = None) -> httpx.AsyncClient:
     """A client of the routes; without a pool, whoever asks the database fails."""
-    transport = httpx.ASGITransport(admin_app({}, PaymentsApi(pool, lambda: "closed").routes()))
+    routes = PaymentsApi(pool, lambda: "closed", close).routes()
+    transport = httpx.ASGITransport(admin_app({}, routes))
     return httpx.AsyncClient(transport=transport, base_url="http://admin")
 
 
@@ -68,6 +76,7 @@ async def test_a_page_that_is_none_is_a_problem_with_its_field(query: str, field
     [
         ("GET", "/payments/{}", "Unknown payment"),
         ("POST", "/payments/{}/ask", "Unknown payment"),
+        ("POST", "/payments/{}/close", "Unknown payment"),
         ("GET", "/wallets/{}", "Unknown wallet"),
     ],
 )
@@ -78,10 +87,36 @@ async def test_f68_what_is_no_id_is_unknown(method: str, path: str, title: str, 
     assert (answer.status_code, answer.json()["title"]) == (404, title)
 
 
-async def test_nothing_is_asked_anew_by_a_get() -> None:
+@pytest.mark.parametrize("action", ["ask", "close"])
+async def test_nothing_is_done_by_a_get(action: str) -> None:
     async with client() as admin:
-        answer = await admin.get("/payments/o-1/ask")
+        answer = await admin.get(f"/payments/o-1/{action}")
     assert answer.status_code == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "[]", "{", "[" * 10_000,
+        '{"operator": "ann"}', '{"note": "why"}', '{"operator": "", "note": "why"}',
+        '{"operator": "ann", "note": ""}', '{"operator": "ann", "note": "\\u0000"}',
+        '{"operator": "ann", "note": "why", "outcome": "REFUSED"}',
+        '{"operator": "ann", "note": "%s"}' % ("x" * 501),
+        '{"operator": "%s", "note": "why"}' % ("x" * 65),
+    ],
+    ids=lambda body: body[:40],
+)  # fmt: skip
+async def test_a_close_without_who_and_why_is_a_problem(body: str) -> None:
+    async with client() as admin:
+        answer = await admin.post("/payments/o-1/close", content=body)
+    assert (answer.status_code, answer.json()["title"]) == (400, "Invalid action")
+    assert answer.json()["detail"]
+
+
+async def test_a_body_that_is_too_large_is_not_read() -> None:
+    async with client() as admin:
+        answer = await admin.post("/payments/o-1/close", content="x" * (MAX_BODY_BYTES + 1))
+    assert answer.status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -91,6 +126,7 @@ async def test_nothing_is_asked_anew_by_a_get() -> None:
         ("GET", "/payments?open=true"),
         ("GET", "/payments/o-1"),
         ("POST", "/payments/o-1/ask"),
+        ("POST", "/payments/o-1/close"),
         ("GET", "/gateway"),
         ("GET", "/wallets/ann"),
     ],
@@ -100,5 +136,6 @@ async def test_f44_a_database_that_hangs_is_told_in_time(
 ) -> None:
     monkeypatch.setattr("shared.admin.ANSWER_WITHIN_S", 0.01)
     async with client(HangingPool()) as admin:
-        answer = await asyncio.wait_for(admin.request(method, path), timeout=5)
+        body = {"operator": "ann", "note": "why"}
+        answer = await asyncio.wait_for(admin.request(method, path, json=body), timeout=5)
     assert (answer.status_code, answer.json()["title"]) == (503, "Unavailable")

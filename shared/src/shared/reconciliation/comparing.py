@@ -25,7 +25,6 @@ from shared.reconciliation.rules import (
     Theirs,
     Verdict,
     given_back_otherwise,
-    judge,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ LOOKS_AT_MOST: Final = 5
 """At a row that changes each time: it is under way, which is no difference."""
 
 _OURS: Final = """
-SELECT kind, key, order_id, state, amount, currency, reference, quarantine,
+SELECT kind, key, order_id, state, amount, currency, reference, quarantine, closed_by,
        extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_s
 FROM payment.gateway_call
 """
@@ -75,6 +74,10 @@ class Reconciliation:
     """How many differences of each kind there are."""
     listed: dict[Verdict, list[Finding]] = field(default_factory=dict)
     """The first of each kind."""
+    by_hand: int = 0
+    """Lines that an operator closed, or that belong to those: no difference."""
+    listed_by_hand: list[Finding] = field(default_factory=list)
+    """The first of those."""
 
     @property
     def is_equal(self) -> bool:
@@ -92,6 +95,12 @@ class Reconciliation:
         listed = self.listed.setdefault(finding.verdict, [])
         if len(listed) < LISTED:
             listed.append(finding)
+
+    def add_by_hand(self, finding: Finding) -> None:
+        """One more line that an operator saw to."""
+        self.by_hand += 1
+        if len(self.listed_by_hand) < LISTED:
+            self.listed_by_hand.append(finding)
 
     def add_open(self, age_s: float) -> None:
         """One more call without an outcome."""
@@ -145,10 +154,11 @@ class _Comparing:
     def compare(self) -> None:
         """Count what is open, and mark the keys under which something differs."""
         for group in self._lines.groups():
-            if any(one.verdict.is_difference for one in judge(group.ours, group.theirs)):
+            found = group.judged()
+            if any(one.verdict.is_difference for one in found):
                 self._lines.mark(group.kind, group.key)
             else:
-                self._count_open(group)
+                self._count(group, found)
 
     async def look_again(self) -> None:
         """At each key that is marked, and keep what stands."""
@@ -160,8 +170,9 @@ class _Comparing:
             if not stood:
                 self._found.add_open(group.age_s)
                 continue
-            self._count_open(group)
-            for finding in judge(group.ours, group.theirs):
+            found = group.judged()
+            self._count(group, found)
+            for finding in found:
                 if finding.verdict.is_difference and not self._is_told_otherwise(finding):
                     self._found.add(finding)
 
@@ -175,9 +186,13 @@ class _Comparing:
         found.ours, found.theirs = self._lines.sums()
         return found
 
-    def _count_open(self, group: Group) -> None:
-        if any(one.verdict is Verdict.OPEN for one in judge(group.ours, group.theirs)):
-            self._found.add_open(group.age_s)
+    def _count(self, group: Group, found: Iterable[Finding]) -> None:
+        """What is open, and what was closed by hand."""
+        for finding in found:
+            if finding.verdict is Verdict.OPEN:
+                self._found.add_open(group.age_s)
+            elif finding.verdict is Verdict.BY_HAND:
+                self._found.add_by_hand(finding)
 
     def _is_told_otherwise(self, finding: Finding) -> bool:
         """Whether it is no difference, or one that says more, beside other lines of its charge."""

@@ -33,7 +33,8 @@ TO_DO: Final[Mapping[Verdict, str]] = {
         " `orderctl payment ask ORDER` where it stays"
     ),
     Verdict.QUARANTINED: (
-        "a person has to look: `orderctl payment show ORDER`, then `orderctl payment ask ORDER`"
+        "a person has to look: `orderctl payment show ORDER`; once all is given back at the gateway"
+        " `orderctl payment close ORDER`, once it is right there `orderctl payment ask ORDER`"
     ),
 }
 """Of each difference, the first step."""
@@ -60,6 +61,8 @@ def _ours(ours: Ours) -> str:
         parts.append(ours.reference)
     if ours.state is State.QUARANTINED:
         parts.append(f"({ours.quarantine})")
+    elif ours.closed_by is not None:
+        parts.append(f"(closed by {ours.closed_by})")
     return " ".join(parts)
 
 

@@ -6,19 +6,21 @@ import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shared.reconciliation.rules import Kind, Ours, State, Status, Theirs
+from shared.reconciliation.rules import Kind, Ours, State, Status, Theirs, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from shared.reconciliation.gateway import Charge, Refund
+    from shared.reconciliation.rules import Finding
 
 _TABLES: Final = """
 PRAGMA journal_mode = OFF;
 CREATE TABLE ours (
     kind TEXT, key TEXT, order_id TEXT, state TEXT, amount INTEGER, currency TEXT, reference TEXT,
-    quarantine TEXT, age_s REAL, PRIMARY KEY (kind, key)
+    quarantine TEXT, closed_by TEXT, age_s REAL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
+CREATE INDEX ours_closed ON ours (order_id) WHERE closed_by IS NOT NULL;
 CREATE TABLE theirs (
     kind TEXT, id TEXT, key TEXT, status TEXT, amount INTEGER, currency TEXT, charge TEXT,
     order_id TEXT, refunded INTEGER, PRIMARY KEY (kind, key, id)
@@ -28,7 +30,7 @@ CREATE INDEX theirs_captured ON theirs (order_id)
     WHERE kind = 'charge' AND status = 'captured' AND refunded <> amount;
 CREATE TABLE again (kind TEXT, key TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;
 """
-_PUT_OURS: Final = "INSERT OR REPLACE INTO ours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_OURS: Final = "INSERT OR REPLACE INTO ours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_THEIRS: Final = "INSERT OR REPLACE INTO theirs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAIRED: Final = """
 SELECT ours.*, theirs.* FROM ours LEFT JOIN theirs USING (kind, key)
@@ -42,6 +44,15 @@ ORDER BY kind, key
 _OURS_OF_KEY: Final = "SELECT * FROM ours WHERE kind = ? AND key = ?"
 _THEIRS_OF_KEY: Final = "SELECT * FROM theirs WHERE kind = ? AND key = ? ORDER BY id"
 _OF_CHARGE: Final = "SELECT * FROM theirs WHERE charge = ? AND kind = ? ORDER BY id"
+_RETURNED: Final = """
+SELECT key FROM theirs INDEXED BY theirs_charge
+WHERE charge = ? AND kind = 'charge' AND status = 'captured' AND refunded >= amount
+"""
+_IS_CLOSED: Final = """
+SELECT 1 FROM ours INDEXED BY ours_closed
+WHERE closed_by IS NOT NULL
+  AND order_id = (SELECT order_id FROM ours WHERE kind = 'charge' AND key = ?)
+"""
 _TWICE: Final = """
 SELECT order_id FROM theirs INDEXED BY theirs_captured
 WHERE kind = 'charge' AND status = 'captured' AND refunded <> amount AND order_id IS NOT NULL
@@ -57,7 +68,7 @@ SELECT currency, sum(CASE kind WHEN 'charge' THEN amount ELSE 0 END),
        sum(CASE kind WHEN 'refund' THEN amount ELSE 0 END)
 FROM {} GROUP BY currency ORDER BY currency
 """
-_OURS_COLUMNS: Final = 9
+_OURS_COLUMNS: Final = 10
 
 
 class Sums(NamedTuple):
@@ -81,6 +92,13 @@ class Group(NamedTuple):
     theirs: list[Theirs]
     age_s: float
     """How long ago we wrote ours; 0 where there is none."""
+    returned: frozenset[str] = frozenset()
+    """The charges that these lines are of, where their order was closed by hand and nothing of them
+    is left at the gateway."""
+
+    def judged(self) -> list[Finding]:
+        """What is found of them."""
+        return judge(self.ours, self.theirs, self.returned)
 
 
 class Lines:
@@ -117,17 +135,33 @@ class Lines:
             pairs = list(same)
             told = [row[_OURS_COLUMNS:] for row in pairs if row[_OURS_COLUMNS] is not None]
             ours, age_s = _ours(pairs[0][:_OURS_COLUMNS])
-            yield Group(ours.kind, ours.key, ours, list(map(_theirs, told)), age_s)
+            yield self._group(ours.kind, ours.key, ours, list(map(_theirs, told)), age_s)
         alone = map(_theirs, self._file.execute(_THEIRS_ALONE))
         for (kind, key), lines in groupby(alone, lambda line: (line.kind, line.key)):
-            yield Group(kind, key, None, list(lines), 0.0)
+            yield self._group(kind, key, None, list(lines), 0.0)
 
     def group(self, kind: Kind, key: str) -> Group:
         """The lines under one key, or none."""
         row = self._file.execute(_OURS_OF_KEY, (kind, key)).fetchone()
         theirs = list(map(_theirs, self._file.execute(_THEIRS_OF_KEY, (kind, key))))
         ours, age_s = (None, 0.0) if row is None else _ours(row)
-        return Group(kind, key, ours, theirs, age_s)
+        return self._group(kind, key, ours, theirs, age_s)
+
+    def _group(
+        self, kind: Kind, key: str, ours: Ours | None, theirs: list[Theirs], age_s: float
+    ) -> Group:
+        charges: set[str] = set()
+        if ours is not None and ours.closed_by is not None:
+            charges = {line.charge for line in theirs} | {ours.reference or ""}
+        elif kind is Kind.REFUND and (ours is None or ours.state is State.VOID):
+            charges = {line.charge for line in theirs}
+        returned = frozenset(charge for charge in charges if self._is_returned(charge))
+        return Group(kind, key, ours, theirs, age_s, returned)
+
+    def _is_returned(self, charge_id: str) -> bool:
+        """Whether an order's charge was given back whole, and the order was closed by hand."""
+        key: tuple[str] | None = self._file.execute(_RETURNED, (charge_id,)).fetchone()
+        return key is not None and self._file.execute(_IS_CLOSED, key).fetchone() is not None
 
     def refunds_of(self, charge_id: str) -> list[Theirs]:
         """The refunds that are known of a charge."""

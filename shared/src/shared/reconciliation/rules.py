@@ -15,6 +15,18 @@ every state.
 Money that was captured and wholly given back did not move, whoever gave it back: where we hold that
 none moved, or know of nothing, that agrees. An order of which several captures stand is charged
 twice, under whichever keys.
+
+What an operator closed is held against the book by money:
+
+| closed by hand | nothing there            | declined | processing   | captured, given back     |
+|----------------|--------------------------|----------|--------------|--------------------------|
+| charge         | by hand                  | by hand  | contradicts  | by hand, or contradicts  |
+| refund, VOID   | by hand                  | -        | by hand, or contradicts                 |
+| other refund   | by hand, or missing there | -       | by hand, or contradicts                 |
+| none, a refund | -                        | -        | by hand, or unknown to us               |
+
+`by hand` where the whole of the charge is given back, under whichever keys and in however many
+parts, else as it stands behind the `or`. Likewise a refund of such a charge that is VOID here.
 """
 
 from __future__ import annotations
@@ -23,7 +35,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class Kind(StrEnum):
@@ -45,6 +57,10 @@ class State(StrEnum):
     DECLINED = "DECLINED"
     VOID = "VOID"
     QUARANTINED = "QUARANTINED"
+
+
+UNDECIDED: Final = frozenset({State.WAITING, State.INTENDED, State.UNKNOWN, State.ABSENT})
+"""Nobody knows yet what comes of these."""
 
 
 class Status(StrEnum):
@@ -69,6 +85,8 @@ class Ours(NamedTuple):
     """The gateway's id of the charge, where we were told it."""
     quarantine: str | None = None
     """Why a person has to look."""
+    closed_by: str | None = None
+    """The operator who closed it by hand."""
 
 
 class Theirs(NamedTuple):
@@ -107,6 +125,8 @@ class Verdict(StrEnum):
     UNKNOWN_TO_US = "unknown_to_us"
     LATE_CAPTURE = "late_capture"
     QUARANTINED = "quarantined"
+    BY_HAND = "by_hand"
+    """An operator closed it, and no money of it is at the gateway any more: no difference."""
     OPEN = "open"
     """Nobody knows yet what comes of it: no difference."""
     AGREES = "agrees"
@@ -114,7 +134,7 @@ class Verdict(StrEnum):
     @property
     def is_difference(self) -> bool:
         """Whether the books differ."""
-        return self not in (Verdict.OPEN, Verdict.AGREES)
+        return self not in (Verdict.BY_HAND, Verdict.OPEN, Verdict.AGREES)
 
 
 UNMOVED: Final = frozenset({State.WATCHED, State.DECLINED, State.VOID})
@@ -141,16 +161,24 @@ class Finding(NamedTuple):
         return self.ours.key if self.ours else self.theirs[0].key
 
 
-def judge(ours: Ours | None, theirs: Sequence[Theirs]) -> list[Finding]:
-    """What is found of the lines of one kind under one key.
+def judge(
+    ours: Ours | None, theirs: Sequence[Theirs], returned: Collection[str] = ()
+) -> list[Finding]:
+    """What is found of the lines of one kind under one key; `returned` names charges of orders that
+    were closed by hand of which nothing is left at the gateway.
 
     A gateway that has forgotten a key may have several lines under it. Ours is held against the one
     that it names, else against the one that got furthest, and we know nothing of the others.
     """
     if ours is None:
-        return [Finding(compare(None, line), None, (line,)) for line in theirs]
+        return [
+            Finding(compare(None, line, is_returned=line.charge in returned), None, (line,))
+            for line in theirs
+        ]
     paired = min(theirs, key=lambda line: _distance(ours, line), default=None)
-    found = [Finding(compare(ours, paired), ours, (paired,) if paired else ())]
+    charge = paired.charge if paired else ours.reference
+    verdict = compare(ours, paired, is_returned=charge in returned)
+    found = [Finding(verdict, ours, (paired,) if paired else ())]
     others = (line for line in theirs if line is not paired)
     return found + [Finding(compare(None, line), None, (line,)) for line in others]
 
@@ -162,14 +190,23 @@ def given_back_otherwise(ours: Ours, refunds: Sequence[Theirs]) -> bool:
     return ours.state is State.SUCCEEDED and ours.amount == given_back
 
 
-def compare(ours: Ours | None, theirs: Theirs | None) -> Verdict:
-    """What a pair of lines of one kind and key says. Raises ValueError where there is neither."""
+def compare(ours: Ours | None, theirs: Theirs | None, *, is_returned: bool = False) -> Verdict:
+    """What a pair of lines of one kind and key says; `is_returned` tells that their order was
+    closed by hand, and that all of their charge is given back. Raises ValueError where there is
+    neither line."""
     if ours is None:
         if theirs is None:
             raise ValueError("there is nothing to compare")
-        return Verdict.AGREES if theirs.is_returned else Verdict.UNKNOWN_TO_US
+        if theirs.is_returned:
+            return Verdict.AGREES
+        is_known = is_returned and theirs.kind is Kind.REFUND
+        return Verdict.BY_HAND if is_known else Verdict.UNKNOWN_TO_US
     if ours.state is State.QUARANTINED:
         return Verdict.QUARANTINED
+    if is_returned and theirs is not None and (ours.kind, ours.state) == (Kind.REFUND, State.VOID):
+        return Verdict.BY_HAND
+    if ours.closed_by is not None and ours.state not in UNDECIDED:
+        return _by_hand(ours, theirs, is_returned=is_returned)
     if theirs is None:
         return _alone(ours)
     if theirs.is_returned and ours.state in UNMOVED:
@@ -177,7 +214,7 @@ def compare(ours: Ours | None, theirs: Theirs | None) -> Verdict:
     if contradictions(ours, theirs):
         return Verdict.CONTRADICTS
     match ours.state:
-        case State.WAITING | State.INTENDED | State.UNKNOWN | State.ABSENT:
+        case state if state in UNDECIDED:
             return Verdict.OPEN
         case State.SUCCEEDED:
             return Verdict.AGREES if theirs.is_done else Verdict.CONTRADICTS
@@ -198,11 +235,21 @@ def contradictions(ours: Ours, theirs: Theirs) -> list[str]:
     return found
 
 
+def _by_hand(ours: Ours, theirs: Theirs | None, *, is_returned: bool) -> Verdict:
+    """Money counts, and not what the lines say of each other."""
+    if is_returned or (theirs is not None and theirs.is_returned):
+        return Verdict.BY_HAND
+    if theirs is None:
+        is_gone = ours.kind is Kind.CHARGE or ours.state is State.VOID
+        return Verdict.BY_HAND if is_gone else Verdict.MISSING_THERE
+    return Verdict.BY_HAND if theirs.status is Status.DECLINED else Verdict.CONTRADICTS
+
+
 def _alone(ours: Ours) -> Verdict:
     match ours.state:
         case State.SUCCEEDED:
             return Verdict.MISSING_THERE
-        case State.WAITING | State.INTENDED | State.UNKNOWN | State.ABSENT:
+        case state if state in UNDECIDED:
             return Verdict.OPEN
         case _:
             return Verdict.AGREES

@@ -82,6 +82,42 @@ def test_an_order_is_charged_twice_by_its_captures_alone(lines: Lines) -> None:
     assert list(lines.charged_twice()) == [[again, theirs(1)]]
 
 
+def returned(lines: Lines) -> dict[tuple[str, str], set[str]]:
+    """The charges that were given back whole, by the keys of the lines that are of them."""
+    groups = list(lines.groups())
+    for group in groups:
+        assert lines.group(group.kind, group.key) == group
+    return {(one.kind, one.key): set(one.returned) for one in groups}
+
+
+def test_what_is_left_of_a_charge_is_looked_up_where_its_order_was_closed(lines: Lines) -> None:
+    by_hand = theirs(1, Kind.REFUND, key="by-hand", amount=60)
+    held, known = theirs(1, refunded=60), ours(1, state=State.DECLINED)
+    lines.put_ours([(known, 0.0), (ours(1, Kind.REFUND, State.VOID), 0.0)])
+    lines.put_theirs([held, by_hand])
+    nothing: dict[tuple[str, str], set[str]] = {
+        ("charge", "charge:1"): set(), ("refund", "refund:1"): set(), ("refund", "by-hand"): set(),
+    }  # fmt: skip
+    assert returned(lines) == nothing
+    lines.put_theirs([held._replace(refunded=100)])
+    assert returned(lines) == nothing, "nobody closed it"
+    lines.put_ours([(known._replace(closed_by="ann"), 0.0)])
+    assert returned(lines) == nothing | {
+        ("charge", "charge:1"): {"ch_1"}, ("refund", "by-hand"): {"ch_1"},
+    }  # fmt: skip
+    lines.put_theirs([held])
+    assert returned(lines) == nothing, "money is still there"
+
+
+def test_a_refund_that_was_closed_closes_its_order(lines: Lines) -> None:
+    closed = ours(1, Kind.REFUND)._replace(closed_by="ann")
+    lines.put_ours([(ours(1), 0.0), (closed, 0.0), (ours(2), 0.0)])
+    lines.put_theirs([theirs(1, refunded=100), theirs(1, Kind.REFUND, key="by-hand")])
+    assert lines.group(Kind.REFUND, "refund:1").returned == {"ch_1"}
+    assert lines.group(Kind.REFUND, "by-hand").returned == {"ch_1"}
+    assert lines.group(Kind.CHARGE, "charge:1").returned == frozenset()
+
+
 @pytest.mark.parametrize(
     ("statement", "by"),
     [
@@ -90,6 +126,7 @@ def test_an_order_is_charged_twice_by_its_captures_alone(lines: Lines) -> None:
         ("_OURS_OF_KEY", "(kind=? AND key=?)"),
         ("_THEIRS_OF_KEY", "(kind=? AND key=?)"),
         ("_OF_CHARGE", "theirs_charge (charge=?"),
+        ("_RETURNED", "theirs_charge (charge=?"),
         ("_CAPTURES", "theirs_captured (order_id=?"),
     ],
 )
@@ -99,6 +136,6 @@ def test_no_statement_reads_all_of_a_book_for_one_line(statement: str, by: str) 
     file.executescript(held._TABLES)
     sql = getattr(held, statement)
     rows = file.execute(f"EXPLAIN QUERY PLAN {sql}", ("",) * sql.count("?"))
-    (sought,) = [row[3] for row in rows if row[3].startswith("SEARCH")]
+    sought, *_ = [row[3] for row in rows if row[3].startswith("SEARCH")]
     assert by in sought
     file.close()

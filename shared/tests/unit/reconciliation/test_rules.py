@@ -144,6 +144,49 @@ def test_our_refund_may_have_been_made_under_other_keys() -> None:
     assert not given_back_otherwise(ours(REFUND, State.UNKNOWN), parts)
 
 
+HAND = Verdict.BY_HAND
+BY_HAND = {
+    # as TABLE, by whether all of the charge is given back: no, yes
+    (CHARGE, State.DECLINED): ([HAND, HAND, DIFFERS, DIFFERS], [HAND] * 4),
+    (CHARGE, State.QUARANTINED): ([PERSON] * 4, [PERSON] * 4),
+    (CHARGE, State.UNKNOWN): ([OPEN] * 4, [OPEN] * 4),
+    (REFUND, State.SUCCEEDED): ([MISSING, DIFFERS, DIFFERS], [HAND] * 3),
+    (REFUND, State.VOID): ([HAND, DIFFERS, DIFFERS], [HAND] * 3),
+    (REFUND, State.QUARANTINED): ([PERSON] * 3, [PERSON] * 3),
+    (REFUND, State.INTENDED): ([OPEN] * 3, [OPEN] * 3),
+}
+
+
+@pytest.mark.parametrize(("kind", "state"), BY_HAND)
+@pytest.mark.parametrize("is_returned", [False, True])
+def test_what_is_closed_by_hand_is_judged_by_money(
+    kind: Kind, state: State, *, is_returned: bool
+) -> None:
+    row = ours(kind, state, closed_by="ann", reference="ch_1")
+    found = []
+    for status in STATUSES[kind]:
+        amount = 1200 if OPEN in BY_HAND[kind, state][0] else 1300
+        line = None if status is None else theirs(kind, status, amount=amount)
+        verdict = compare(row, line, is_returned=is_returned)
+        found.append(verdict)
+        returned = {"ch_1"} if is_returned else set()
+        assert [one.verdict for one in judge(row, [line] if line else [], returned)] == [verdict]
+    assert found == BY_HAND[kind, state][is_returned]
+    assert not HAND.is_difference
+
+
+@pytest.mark.parametrize("row", [None, ours(REFUND, State.VOID)], ids=["none", "void"])
+def test_a_refund_by_hand_is_known_once_all_of_its_charge_is_given_back(row: Ours | None) -> None:
+    line = theirs(REFUND, Status.SUCCEEDED, amount=400)
+    assert compare(row, line, is_returned=True) is HAND
+    assert judge(row, [line], {"ch_2"})[0].verdict is not HAND
+    assert compare(row, line).is_difference
+
+
+def test_a_charge_that_is_not_ours_stays_unknown_whatever_was_given_back() -> None:
+    assert compare(None, theirs(), is_returned=True) is Verdict.UNKNOWN_TO_US
+
+
 calls = st.builds(
     Ours, st.sampled_from(Kind), st.just("payment:o-1"), st.just("o-1"), st.sampled_from(State),
     st.integers(1, 3), st.sampled_from(["KRW", "USD"]),
@@ -172,6 +215,23 @@ def test_money_that_moved_on_one_side_alone_is_a_difference_unless_it_is_open(
         assert (row.amount, row.currency) == (line.amount, line.currency)
     if verdict is Verdict.OPEN:
         assert row.state in (State.WAITING, State.INTENDED, State.UNKNOWN, State.ABSENT)
+
+
+@given(calls, st.none() | lines, st.booleans(), st.sampled_from([None, "ann"]))
+def test_by_hand_is_said_of_no_money_alone(
+    row: Ours, line: Theirs | None, is_returned: bool, closed_by: str | None
+) -> None:
+    line = line and line._replace(kind=row.kind)
+    row = row._replace(closed_by=closed_by)
+    verdict = compare(row, line, is_returned=is_returned)
+    if verdict is Verdict.BY_HAND:
+        nothing_there = line is None or line.status is Status.DECLINED or line.is_returned
+        assert is_returned or nothing_there
+        assert closed_by or row.state is State.VOID
+    elif closed_by and is_returned:
+        assert verdict is Verdict.QUARANTINED or expected(row.kind, row.state, None) is OPEN
+    if closed_by is None and not is_returned:
+        assert verdict is not Verdict.BY_HAND
 
 
 @given(calls.map(lambda row: row._replace(kind=CHARGE)), books)
@@ -210,6 +270,8 @@ def test_both_sides_are_told_in_words() -> None:
     held = Finding(Verdict.QUARANTINED, ours(state=State.QUARANTINED, reference="ch_1"), ())
     assert here(held) == "charge QUARANTINED 1,200 KRW ch_1 (1300 KRW was captured)"
     assert there(held) == "nothing"
+    closed = Finding(Verdict.BY_HAND, ours(state=State.DECLINED, closed_by="ann"), ())
+    assert here(closed) == "charge DECLINED 1,200 KRW (closed by ann)"
     refund = theirs(REFUND, Status.SUCCEEDED, id="re_1", key="by-hand", order_id=None)
     found = Finding(Verdict.UNKNOWN_TO_US, None, (refund,))
     assert (here(found), there(found)) == ("nothing", "refund succeeded 1,200 KRW re_1 of ch_1")

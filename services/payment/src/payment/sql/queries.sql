@@ -87,6 +87,12 @@ FROM unnest(:keys::text[], :states::text[], :references::text[], :quarantines::t
              next_at)
 WHERE call.key = row.key;
 
+-- name: close_calls!
+-- Rows are locked by now. Who closes them by hand, when and why; the last one who does counts.
+UPDATE gateway_call
+SET closed_by = :operator::text, closed_note = :note::text, closed_at = :at::timestamptz
+WHERE key = ANY (:keys::text[]);
+
 -- name: claim_calls
 -- Takes the leases of calls that are due. First those to be made again or asked for, as many as the
 -- budget of retries says; then those that nobody has made yet; watched ones where room is left, as

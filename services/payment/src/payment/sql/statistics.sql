@@ -38,7 +38,7 @@ LIMIT :payments::integer;
 -- name: calls_of
 -- What was asked of the gateway for these orders: a charge, and maybe its refund.
 SELECT key, order_id, kind, state, amount, currency, reference, quarantine, sends, attempt, owner,
-       first_sent_at, expires_at, next_at, created_at
+       first_sent_at, expires_at, next_at, created_at, closed_by, closed_note, closed_at
 FROM gateway_call
 WHERE key = ANY (:keys::text[])
 ORDER BY order_id, kind;
@@ -77,7 +77,8 @@ SET state = CASE WHEN call.state <> 'QUARANTINED' THEN call.state
 FROM due
 WHERE call.key = due.key
 RETURNING call.key, order_id, kind, state, amount, currency, reference, quarantine, sends, attempt,
-          owner, first_sent_at, expires_at, next_at, created_at;
+          owner, first_sent_at, expires_at, next_at, created_at, closed_by, closed_note,
+          closed_at;
 
 -- name: count_calls
 -- What the gateway still owes an answer to, by state, with the age of the oldest; how many calls are

@@ -10,6 +10,7 @@ import pytest
 
 from payment.books import Books
 from payment.calls import Absent, Finding, Lease, Pace, Silent
+from payment.closing import close
 from payment.domain import decide
 from payment.news import settle
 from payment.records import Wallet
@@ -88,6 +89,13 @@ class Order:
         self.tables.save(books)
         self.handed = [call.key for call in books.handed_over]
         return _essence(told and told.reply)
+
+    def close(self) -> tuple[list[str], list[str | None]]:
+        """Which calls an operator's word closes, and what is said then."""
+        books = self.books()
+        closed = close(books, "o1", self.now, PACE)
+        self.tables.save(books)
+        return list(closed.keys), [_essence(told.reply) for told in closed.settled]
 
     def answered(self, answer: Answer, *, sent: bool, kind: str = "payment") -> str | None:
         """The answer to who has the lease."""

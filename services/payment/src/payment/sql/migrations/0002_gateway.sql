@@ -76,6 +76,12 @@ CREATE TABLE gateway_call (
     command_id    text        NOT NULL,
     traceparent   text        NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now(),
+    -- Who closed it by hand, why and when: an operator saw to it that no money of its order is at
+    -- the gateway any more.
+    closed_by     text,
+    closed_note   text,
+    closed_at     timestamptz,
+    CHECK (num_nulls(closed_by, closed_note, closed_at) IN (0, 3)),
     CHECK (key = CASE kind WHEN 'charge' THEN 'payment:' ELSE 'refund:' END || order_id),
     CHECK ((state = 'QUARANTINED') = (quarantine IS NOT NULL)),
     CHECK (owner IS NULL OR next_at IS NOT NULL),
