@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from payment.api import PaymentsApi
 from payment.callbacks import Callbacks
-from payment.census import JANITOR_INTERVAL_S, Census
+from payment.census import CENSUS_INTERVAL_S, JANITOR_INTERVAL_S, Census
 from payment.consumers import routes
 from payment.courier import CLAIM_INTERVAL_S, Courier
 from payment.gateway import Gateway

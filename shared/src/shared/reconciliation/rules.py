@@ -21,9 +21,9 @@ What an operator closed is held against the book by money:
 | closed by hand | nothing there            | declined | processing   | captured, given back     |
 |----------------|--------------------------|----------|--------------|--------------------------|
 | charge         | by hand                  | by hand  | contradicts  | by hand, or contradicts  |
-| refund, VOID   | by hand                  | -        | by hand, or contradicts                 |
-| other refund   | by hand, or missing there | -       | by hand, or contradicts                 |
-| none, a refund | -                        | -        | by hand, or unknown to us               |
+| refund, VOID   | by hand                  | by hand  | by hand, or contradicts                 |
+| other refund   | by hand, or missing there | by hand, or contradicts                           |
+| none, a refund | -                        | by hand, or unknown to us                          |
 
 `by hand` where the whole of the charge is given back, under whichever keys and in however many
 parts, else as it stands behind the `or`. Likewise a refund of such a charge that is VOID here.
@@ -239,10 +239,10 @@ def _by_hand(ours: Ours, theirs: Theirs | None, *, is_returned: bool) -> Verdict
     """Money counts, and not what the lines say of each other."""
     if is_returned or (theirs is not None and theirs.is_returned):
         return Verdict.BY_HAND
-    if theirs is None:
-        is_gone = ours.kind is Kind.CHARGE or ours.state is State.VOID
-        return Verdict.BY_HAND if is_gone else Verdict.MISSING_THERE
-    return Verdict.BY_HAND if theirs.status is Status.DECLINED else Verdict.CONTRADICTS
+    is_nothing = theirs is None or theirs.status is Status.DECLINED
+    if is_nothing and (ours.kind is Kind.CHARGE or ours.state is State.VOID):
+        return Verdict.BY_HAND
+    return Verdict.MISSING_THERE if theirs is None else Verdict.CONTRADICTS
 
 
 def _alone(ours: Ours) -> Verdict:
