@@ -21,7 +21,7 @@ from shared.pipeline.work import Work
 from shared.testing.replicas import TRACEPARENT, RecordingRelay, Replica
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from payment.courier import Courier
@@ -312,12 +312,26 @@ async def test_what_is_not_quarantined_is_not_closed(database: Database, one: In
     assert await closures(database) == {"payment:o0": ("INTENDED", *NOT_CLOSED)}
 
 
+async def at_once(database: Database, *work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """What these come to; none goes on before all of them have come to the rows of o0."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with database.connection("payment") as held, database.connection() as watching:
+        async with held.transaction():
+            await held.execute("SELECT 1 FROM payment FOR UPDATE")
+            await held.execute("SELECT 1 FROM gateway_call FOR UPDATE")
+            tasks = [asyncio.create_task(one) for one in work]
+            async with asyncio.timeout(20):
+                while await watching.fetchval(waiting) < len(tasks):
+                    pass
+        return await asyncio.gather(*tasks)
+
+
 async def test_of_two_closes_at_once_one_wins(
     database: Database, one: Instance, instance: Callable[[], Awaitable[Instance]]
 ) -> None:
     other = await instance()
     await quarantined(database, one, "PENDING")
-    said = await asyncio.gather(one.close("o0"), other.close("o0", "bob"))
+    said = await at_once(database, one.close("o0"), other.close("o0", "bob"))
     assert sorted(said) == [[], [("PaymentRefused", "o0:charge:do")]]
     winner = "ann" if one.closed else "bob"
     assert sorted([one.closed, other.closed]) == [(), ("payment:o0",)]
@@ -331,8 +345,8 @@ async def test_a_close_beside_a_callback_settles_once(
 ) -> None:
     other = await instance()
     await quarantined(database, one, "PENDING")
-    ended, said = await asyncio.gather(
-        other.hear(("evt_9", Finding("payment:o0", late))), one.close("o0")
+    ended, said = await at_once(
+        database, other.hear(("evt_9", Finding("payment:o0", late))), one.close("o0")
     )
     assert ended == [None]
     assert said + other.said() == [("PaymentRefused", "o0:charge:do")]
