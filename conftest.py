@@ -31,6 +31,7 @@ import shared  # noqa: F401
 from local_stack import SERVICES, Environment, Stack
 from shared.kafka.connection import KafkaConnection
 from shared.testing.databases import Database, Server, Template
+from shared.testing.deployment import Deployment
 from shared.testing.kafka import Topics
 from shared.testing.processes import Instance
 from shared.testing.proxy import Proxy
@@ -218,6 +219,9 @@ def pytest_runtest_makereport(
     """Puts the end of each instance's log beside the failure of its test."""
     report = yield
     if report.when == "call" and report.failed:
+        for fixture in getattr(item, "funcargs", {}).values():
+            if isinstance(fixture, Deployment):
+                fixture.show_logs(report)
         for instance in item.stash.get(_instances, []):
             lines = instance.log().splitlines()[-LOG_LINES_SHOWN:]
             state = "running" if instance.is_running else f"exit code {instance.exit_code}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -16,6 +15,7 @@ from orderctl.errors import AwayError, OperatorError
 from orderctl.options import AsJson, Operator, checked
 from orderctl.payment_text import print_asked, print_closed, print_payment, print_payments
 from orderctl.running import USAGE, fail, note, one_line, operator_of
+from shared.contracts.payment import PaymentState  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,18 +30,6 @@ Url = Annotated[
         help="The admin port of an instance of payment, as `make env` tells it.",
     ),
 ]
-
-
-class State(StrEnum):
-    """Where a payment is."""
-
-    PENDING = "PENDING"
-    CANCELLING = "CANCELLING"
-    CAPTURED = "CAPTURED"
-    REFUNDING = "REFUNDING"
-    REFUNDED = "REFUNDED"
-    REFUSED = "REFUSED"
-    TOMBSTONE = "TOMBSTONE"
 
 
 def _checked_ids(given: list[str]) -> list[str]:
@@ -73,7 +61,7 @@ def list_payments(
             " the oldest first.",
         ),
     ] = False,
-    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[PaymentState | None, typer.Option(help="Only those in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="So many at once.")] = 50,
     after: Annotated[
         str,

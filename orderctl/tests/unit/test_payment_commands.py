@@ -13,7 +13,6 @@ from orderctl import payment_commands, payment_text
 from orderctl.admin_api import PaymentApi
 from orderctl.main import app
 from payment.calls import CLOSED
-from payment.records import PaymentState
 from shared.reconciliation import describing
 
 if TYPE_CHECKING:
@@ -74,7 +73,6 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Port:
 
 
 def test_the_closed_lists_are_those_of_payment() -> None:
-    assert set(payment_commands.State) == set(PaymentState)
     assert set(payment_text.FINAL) == set(CLOSED)
     assert payment_text.RUNBOOK == describing.RUNBOOK
 

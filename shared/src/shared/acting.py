@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.admin import faults, json_problem
+from shared.admin import faults, json_problem, read_body
 from shared.contracts.base import MAX_NOTE_CHARS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _Action = TypeVar("_Action", bound=Action)
 
 async def read_action(request: Request, model: type[_Action]) -> _Action | Response:
     """What the operator asks for, or the problem to answer with where the body is none such."""
-    body = await _body(request)
+    body = await read_body(request, MAX_BODY_BYTES)
     if body is None:
         detail = f"at most {MAX_BODY_BYTES} bytes"
         return json_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large", detail)
@@ -45,16 +45,3 @@ async def read_action(request: Request, model: type[_Action]) -> _Action | Respo
             faults(error) if isinstance(error, ValidationError) else "the body is no JSON object"
         )
         return json_problem(HTTPStatus.BAD_REQUEST, "Invalid action", detail)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body, or None where it is too large: none of that is kept."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)

@@ -119,6 +119,20 @@ def json_problem(status: int, title: str, detail: str, **extra: Any) -> Response
     )
 
 
+async def read_body(request: Request, at_most: int) -> bytes | None:
+    """The body; None where it is longer than `at_most` bytes, and nothing of it is kept. Raises
+    ClientDisconnect where it doesn't come whole."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > at_most:
+        return None
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > at_most:
+            return None
+    return bytes(body)
+
+
 def faults(error: ValidationError) -> str:
     """What is wrong with a request, for a problem's detail: each field with its fault."""
     return "; ".join(

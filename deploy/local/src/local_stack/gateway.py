@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Mapping, Sequence
 
-from local_stack.errors import Unhealthy
 from local_stack.folder import StateFolder
 from local_stack.part import Part
 from local_stack.ports import HOST, PortBook
-from local_stack.program import get
+from local_stack.program import require_ready
 
 MODULE = "gateway_simulator.main"
 
@@ -35,9 +34,7 @@ class Gateway(Part):
         }
 
     async def probe(self) -> None:
-        status, body = await get(self._port, "/readyz")
-        if status != 200:
-            raise Unhealthy(f"/readyz answers {status}: {body[:500]}")
+        await require_ready(self._port)
 
     def addresses(self) -> Mapping[str, str]:
         return {"GATEWAY_URL": f"http://{HOST}:{self._port}", **self._secrets()}

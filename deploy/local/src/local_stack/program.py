@@ -72,9 +72,7 @@ class Program(Part):
         }
 
     async def probe(self) -> None:
-        status, body = await get(self._port, "/readyz")
-        if status != 200:
-            raise Unhealthy(f"/readyz answers {status}: {body[:500]}")
+        await require_ready(self._port)
 
     def addresses(self) -> Mapping[str, str]:
         return {
@@ -85,6 +83,13 @@ class Program(Part):
     def _port_name(self, what: str) -> str:
         """As it stands in the port book."""
         return f"{self.name}-{what.lower()}"
+
+
+async def require_ready(port: int) -> None:
+    """Raises Unhealthy, OSError or TimeoutError unless /readyz says yes."""
+    status, body = await get(port, "/readyz")
+    if status != 200:
+        raise Unhealthy(f"/readyz answers {status}: {body[:500]}")
 
 
 async def get(port: int, path: str) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from shared.testing.signals import eventually
 from shared.testing.valkey import claimed_database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from local_stack import Environment
     from shared.contracts.base import Message
@@ -122,15 +122,3 @@ async def shop(
         async with Shop.deployed(template, own, folder) as shop:
             shop.valkey = valkey
             yield shop
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the end of each instance's log beside the failure of its test."""
-    report = yield
-    shop = item.funcargs.get("shop") if isinstance(item, pytest.Function) else None
-    if report.when == "call" and report.failed and isinstance(shop, Shop):
-        shop.show_logs(report)
-    return report

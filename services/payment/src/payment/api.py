@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from payment.calls import CallKind, CallState, key_of
+from payment.calls import key_of
 from payment.census import queries
 from payment.documents import call_document, entry_document, payment_documents
-from payment.records import PaymentState
 from shared.acting import Action, read_action
 from shared.admin import faults, in_time, json_problem
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
+from shared.contracts.payment import CallKind, CallState, PaymentState
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from payment.calls import Call, CallKind, CallState, Lease, key_of
+from payment.calls import Call, Lease, key_of
 from payment.ledger import House, Ledger, Leg, Purse, changed_rows, new_rows
-from payment.records import Charge, Payment, PaymentState, Wallet
+from payment.records import Charge, Payment, Wallet
 from shared.contracts.order_parts import PaymentMethod
+from shared.contracts.payment import CallKind, CallState, PaymentState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,12 +20,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from payment.calls import CallKind, Captured, Declined, Finding, Refunded, key_of
+from payment.calls import Captured, Declined, Finding, Refunded, key_of
 from payment.gateway import GATEWAY_ID, Charge, Refund
 from payment.metrics import CALLBACKS
 from payment.settler import TooManyWaitingError
-from shared.admin import json_problem
+from shared.admin import json_problem, read_body
 from shared.contracts.ids import is_id
+from shared.contracts.payment import CallKind
 from shared.telemetry.logs import Seldom
 
 if TYPE_CHECKING:
@@ -116,14 +117,14 @@ class Callbacks:
             header = request.headers.get("Gateway-Signature", "")
             read_signature(header)
             async with asyncio.timeout(BODY_WITHIN_S):
-                body = await _read(request)
+                body = await read_body(request, MAX_BODY_BYTES)
+            if body is None:
+                detail = f"over {MAX_BODY_BYTES} bytes"
+                return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
             check_signature(self._secret, header, body, time.time())
         except SignatureError as error:
             _log.warning("callback_refused", detail=str(error))
             return _refused(HTTPStatus.UNAUTHORIZED, "bad_signature", str(error))
-        except _TooLargeError:
-            detail = f"over {MAX_BODY_BYTES} bytes"
-            return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
         except TimeoutError:
             return _refused(HTTPStatus.REQUEST_TIMEOUT, "slow", "the body did not come in time")
         except ClientDisconnect:
@@ -170,23 +171,6 @@ def _finding(event: _ChargeEvent | _RefundEvent) -> Finding | None:
     if isinstance(meaning, Captured | Declined | Refunded):
         return Finding(key, meaning)
     return None
-
-
-class _TooLargeError(Exception):
-    pass
-
-
-async def _read(request: Request) -> bytes:
-    """The body as it came. Raises `_TooLargeError`, as soon as that is known."""
-    announced = request.headers.get("Content-Length", "0")
-    if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
-        raise _TooLargeError
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise _TooLargeError
-    return bytes(body)
 
 
 def _refused(status: int, outcome: str, detail: str) -> Response:

@@ -16,38 +16,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
 from zlib import crc32
+
+from shared.contracts.payment import CallKind, CallState
 
 if TYPE_CHECKING:
     from payment.records import Charge
     from shared.contracts.payment import ChargePayment, RefundPayment
-
-
-class CallKind(StrEnum):
-    """What the gateway is asked for."""
-
-    CHARGE = "charge"
-    REFUND = "refund"
-
-
-class CallState(StrEnum):
-    """What is known of a call."""
-
-    WAITING = "WAITING"
-    INTENDED = "INTENDED"
-    """Nothing was sent, or nothing of it was taken."""
-    UNKNOWN = "UNKNOWN"
-    """It was sent, and nobody knows what came of it."""
-    ABSENT = "ABSENT"
-    """The gateway doesn't know the key. That is no promise: it may turn up later."""
-    WATCHED = "WATCHED"
-    """As ABSENT, and its order was told so: it is asked for at times, and never sent."""
-    SUCCEEDED = "SUCCEEDED"
-    DECLINED = "DECLINED"
-    VOID = "VOID"
-    QUARANTINED = "QUARANTINED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +129,11 @@ class Lease(NamedTuple):
     """So many calls at most."""
     callback_url: str | None = None
     """Goes with calls that are intended now."""
+
+    @classmethod
+    def of_nobody(cls, now: datetime) -> Lease:
+        """Where there is no courier: nothing is handed over."""
+        return cls("", now, now, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from payment.calls import CallState
 from payment.metrics import OLDEST_OPEN, OPEN_CALLS, WATCH_OVERDUE
 from payment.store import Store
+from shared.contracts.payment import CallState
 from shared.database import Queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept

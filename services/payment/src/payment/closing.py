@@ -12,20 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from payment.calls import (
-    RETURNED,
-    Call,
-    CallKind,
-    CallState,
-    Declined,
-    Finding,
-    Pace,
-    Refunded,
-    key_of,
-    void,
-)
+from payment.calls import RETURNED, Call, Declined, Finding, Pace, Refunded, key_of, void
 from payment.news import Settled, settle
-from payment.records import PaymentState
+from shared.contracts.payment import CallKind, CallState, PaymentState
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -14,10 +14,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from payment.breaker import Breaker, RetryBudget
-from payment.calls import CallState, Finding, Lease, NotTaken, Silent, must_ask
+from payment.calls import Finding, Lease, NotTaken, Silent, must_ask
 from payment.metrics import BREAKER, CALL_SECONDS, CALLS
 from payment.store import Store
 from shared import crash_points
+from shared.contracts.payment import CallState
 from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.telemetry.logs import Seldom, get_logger
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
-from payment.calls import CallKind, CallState, intend, void
-from payment.records import Charge, Payment, PaymentState, charge_of
+from payment.calls import intend, void
+from payment.records import Charge, Payment, charge_of
 from payment.verdicts import charge_verdict, refund_verdict
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import (
+    CallKind,
+    CallState,
     ChargePayment,
     PaymentCharged,
     PaymentRefunded,
     PaymentRefusal,
     PaymentRefused,
+    PaymentState,
     RefundPayment,
 )
 from shared.contracts.refusals import CommandRefusal, Refused

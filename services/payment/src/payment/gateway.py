@@ -18,7 +18,6 @@ from pydantic.alias_generators import to_camel
 from payment.calls import (
     RETURNED,
     Absent,
-    CallKind,
     Captured,
     Contradiction,
     Declined,
@@ -27,6 +26,7 @@ from payment.calls import (
     Silent,
 )
 from shared.contracts.base import format_time
+from shared.contracts.payment import CallKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

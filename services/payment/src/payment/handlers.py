@@ -11,7 +11,6 @@ from payment.books import Books
 from payment.calls import Lease
 from payment.domain import decide
 from payment.metrics import REFUSALS
-from payment.records import PaymentState
 from payment.store import Store, saved
 from payment.wallets import fulfil
 from shared import crash_points
@@ -20,6 +19,7 @@ from shared.contracts.payment import (
     ChargePayment,
     PaymentCharged,
     PaymentRefused,
+    PaymentState,
     RefundPayment,
 )
 from shared.pipeline import Committed, Delivery, Outgoing, Refusal
@@ -130,10 +130,12 @@ class SagaCommands:
     ) -> Books:
         lease: Lease | None = None
         calls: Sequence[Call] = ()
-        if asked := _by_gateway(commands, payments):
+        known = _known_to_gateway(payments)
+        if known or any(map(_is_by_gateway, commands)):
             now = await store.read_clock()
-            lease = self._courier.lease(now) if self._courier else Lease("", now, now, 0)
-            calls = await store.lock_calls(asked)
+            lease = self._courier.lease(now) if self._courier else Lease.of_nobody(now)
+            if known:  # a call has its payment
+                calls = await store.lock_calls(known)
         user_ids = _touched(commands, payments)
         return Books(
             self._currency,
@@ -175,15 +177,13 @@ def _recalled(delivery: Delivery, recalled: Mapping[str, ChargeReply]) -> Charge
     return reply if reply is not None and reply.command_id == delivery.message_id else None
 
 
-def _by_gateway(commands: Sequence[SagaCommand], payments: Sequence[Payment]) -> Collection[str]:
-    """The orders of a chunk that concern the gateway: charged by it, now or before."""
-    orders = {
-        command.order_id
-        for command in commands
-        if isinstance(command, ChargePayment) and command.method is PaymentMethod.GATEWAY
-    }
-    orders.update(one.order_id for one in payments if one.charge and one.charge.by_gateway)
-    return orders
+def _known_to_gateway(payments: Sequence[Payment]) -> Collection[str]:
+    """The orders of which something was asked of the gateway before."""
+    return {one.order_id for one in payments if one.charge and one.charge.by_gateway}
+
+
+def _is_by_gateway(command: SagaCommand) -> bool:
+    return isinstance(command, ChargePayment) and command.method is PaymentMethod.GATEWAY
 
 
 def _touched(commands: Sequence[SagaCommand], payments: Sequence[Payment]) -> Collection[str]:

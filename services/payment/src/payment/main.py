@@ -45,7 +45,7 @@ def compose(settings: Settings) -> Service:
         inflow,
         service.work,
         courier,
-        lambda: service.pool,
+        service.pool,
         currency=settings.currency,
         pace=settings.pace(),
         keep_s=settings.gateway_lease_s,

@@ -13,25 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from payment.calls import (
-    Absent,
-    Call,
-    CallKind,
-    CallState,
-    Finding,
-    Pace,
-    learn,
-    quarantine,
-    void,
-)
-from payment.records import Payment, PaymentState
+from payment.calls import Absent, Call, Finding, Pace, learn, quarantine, void
 from payment.verdicts import charge_verdict, refund_verdict
-from shared.contracts.payment import PaymentRefusal
+from shared.contracts.payment import CallKind, CallState, PaymentRefusal, PaymentState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from payment.books import Books
+    from payment.records import Payment
     from payment.verdicts import SagaReply
 
 _ASKED_FOR: Final = frozenset({CallState.UNKNOWN, CallState.ABSENT, CallState.WATCHED})

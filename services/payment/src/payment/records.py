@@ -10,12 +10,12 @@ RefundPayment of nothing ─▶ TOMBSTONE ─ a late capture ─▶ REFUNDING
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from shared.contracts.base import digest
 from shared.contracts.order_parts import PaymentMethod
+from shared.contracts.payment import PaymentState
 
 if TYPE_CHECKING:
     from shared.contracts.payment import ChargePayment, PaymentRefusal
@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 FINGERPRINT_VERSION: Final = 1
 FINGERPRINTED: Final = {1: attrgetter("user_id", "amount", "currency", "method", "points")}
 """What makes two charges of one order the same, by version. Old versions stay, for stored rows."""
-
-
-class PaymentState(StrEnum):
-    """What became of an order's payment: the recovery point of its idempotency key."""
-
-    PENDING = "PENDING"
-    """The gateway is asked, and its outcome isn't known. Points are held."""
-    CANCELLING = "CANCELLING"
-    """As PENDING, but the refund was asked for meanwhile: no charge is sent any more."""
-    CAPTURED = "CAPTURED"
-    REFUNDING = "REFUNDING"
-    """The gateway has still to give its part back; the others follow with it."""
-    REFUNDED = "REFUNDED"
-    REFUSED = "REFUSED"
-    TOMBSTONE = "TOMBSTONE"
-    """The refund came before any capture: a charge that comes later is refused, and a capture that
-    turns up later is refunded."""
 
 
 UNDECIDED: Final = frozenset({PaymentState.PENDING, PaymentState.CANCELLING})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,7 +29,7 @@ from shared.pipeline import Committed, Outgoing
 from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from payment.calls import Finding, Pace
@@ -62,47 +61,35 @@ class Inflow:
 
     def __init__(self) -> None:
         """Nothing waits."""
-        self._waiting: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
-        self._unsettled = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
 
     def put(self, finding: Finding) -> None:
         """The answer to a request."""
-        self._add(_Waiting(finding))
+        self._waiting.put_nowait(_Waiting(finding))
 
     async def hear(self, finding: Finding, event_id: str) -> None:
         """A callback: returns once it is settled, raises what kept it from that."""
-        if len(self._waiting) >= FINDINGS_WAITING:
+        if self._waiting.qsize() >= FINDINGS_WAITING:
             raise TooManyWaitingError
         settled = asyncio.get_running_loop().create_future()
-        self._add(_Waiting(finding, event_id, settled))
+        self._waiting.put_nowait(_Waiting(finding, event_id, settled))
         await settled
 
     async def take(self) -> list[_Waiting]:
-        """Wait for what arrives; all of it, up to a batch."""
-        await self._arrived.wait()
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), FINDINGS_AT_ONCE))]
-        if not self._waiting:
-            self._arrived.clear()
+        """Wait for what arrives; all of it, up to a batch. `done` is told of it then."""
+        batch = [await self._waiting.get()]
+        while len(batch) < FINDINGS_AT_ONCE and not self._waiting.empty():
+            batch.append(self._waiting.get_nowait())
         return batch
 
     def done(self, batch: Sequence[_Waiting]) -> None:
         """These were taken, and are settled or dropped."""
-        self._unsettled -= len(batch)
-        if self._unsettled == 0:
-            self._idle.set()
+        for _ in batch:
+            self._waiting.task_done()
 
     async def idle(self) -> None:
         """Returns once everything that arrived is settled or dropped."""
-        await self._idle.wait()
-
-    def _add(self, waiting: _Waiting) -> None:
-        self._waiting.append(waiting)
-        self._unsettled += 1
-        self._idle.clear()
-        self._arrived.set()
+        await self._waiting.join()
 
 
 class Settler:
@@ -114,7 +101,7 @@ class Settler:
         inflow: Inflow,
         work: Work,
         courier: Courier | None,
-        pool: Callable[[], Pool],
+        pool: Pool,
         *,
         currency: str,
         pace: Pace,
@@ -166,7 +153,7 @@ class Settler:
                 NEWS_RETRIES.labels(faults.cause(error)).inc()
                 _seldom.warning("news_retried", error=type(error).__name__, detail=str(error)[:200])
                 if faults.leaves_pool_stale(error):
-                    await self._pool().expire_connections()
+                    await self._pool.expire_connections()
                 await asyncio.sleep(backoff.delay_s(attempt))
             else:
                 _end(batch)
@@ -209,7 +196,7 @@ class Settler:
         crash_points.reach("after_load")
         user_ids = {one.charge.user_id for one in payments if one.charge and one.charge.points}
         now = await store.read_clock()
-        lease = self._courier.lease(now) if self._courier else Lease("", now, now, 0)
+        lease = self._courier.lease(now) if self._courier else Lease.of_nobody(now)
         books = Books(
             self._currency,
             lease,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from payment.calls import Call, CallKind, CallState, key_of
-from payment.records import Charge, Payment, PaymentState, Wallet
+from payment.calls import Call, key_of
+from payment.records import Charge, Payment, Wallet
 from shared.contracts.order_parts import PaymentMethod
-from shared.contracts.payment import PaymentRefusal
+from shared.contracts.payment import CallKind, CallState, PaymentRefusal, PaymentState
 from shared.database import Queries
 
 if TYPE_CHECKING:

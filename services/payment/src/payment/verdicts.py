@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from payment.records import UNDECIDED, PaymentState
+from payment.records import UNDECIDED
 from shared.contracts.effects import Effect
 from shared.contracts.payment import (
     PaymentCharged,
@@ -14,6 +14,7 @@ from shared.contracts.payment import (
     PaymentRefusal,
     PaymentRefused,
     PaymentSource,
+    PaymentState,
 )
 
 if TYPE_CHECKING:

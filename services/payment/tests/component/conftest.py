@@ -17,7 +17,7 @@ from shared.testing.ports import ReservedPort
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from local_stack import Environment
     from shared.testing.databases import Template
@@ -94,15 +94,3 @@ async def well(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     if "shop" in request.fixturenames:
         shop: Shop = request.getfixturevalue("shop")
         await shop.gateway.heal()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the end of each instance's log beside a test's failure."""
-    report = yield
-    shop = item.funcargs.get("shop") if isinstance(item, pytest.Function) else None
-    if report.when == "call" and report.failed and isinstance(shop, Shop):
-        shop.show_logs(report)
-    return report

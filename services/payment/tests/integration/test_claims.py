@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from payment.calls import Call, CallKind, CallState, key_of
-from payment.records import Payment, PaymentState, charge_of
+from payment.calls import Call, key_of
+from payment.records import Payment, charge_of
 from payment.store import Store
 from shared.contracts.order_parts import PaymentMethod
-from shared.contracts.payment import ChargePayment, PaymentRefusal
+from shared.contracts.payment import (
+    CallKind,
+    CallState,
+    ChargePayment,
+    PaymentRefusal,
+    PaymentState,
+)
 from shared.database import Write, write_all
 
 if TYPE_CHECKING:

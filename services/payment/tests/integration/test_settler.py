@@ -74,7 +74,7 @@ class Instance:
             self.inflow,
             work,
             courier,
-            lambda: replica.pool,
+            replica.pool,
             currency="KRW",
             pace=Pace(),
             keep_s=5.0,

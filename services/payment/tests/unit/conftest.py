@@ -11,8 +11,6 @@ import pytest
 from payment.books import Books
 from payment.calls import (
     Absent,
-    CallKind,
-    CallState,
     Captured,
     Contradiction,
     Declined,
@@ -21,9 +19,9 @@ from payment.calls import (
     Refunded,
     Silent,
 )
-from payment.records import UNDECIDED, PaymentState, Wallet
+from payment.records import UNDECIDED, Wallet
 from payment.wallets import fulfil
-from shared.contracts.payment import GrantPoints
+from shared.contracts.payment import CallKind, CallState, GrantPoints, PaymentState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

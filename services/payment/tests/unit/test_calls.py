@@ -14,8 +14,6 @@ from payment.calls import (
     Absent,
     Answer,
     Call,
-    CallKind,
-    CallState,
     Captured,
     Contradiction,
     Declined,
@@ -28,6 +26,7 @@ from payment.calls import (
     learn,
     must_ask,
 )
+from shared.contracts.payment import CallKind, CallState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=10)

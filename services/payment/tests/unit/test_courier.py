@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from payment.breaker import WINDOW, BreakerState
-from payment.calls import (
-    Absent,
-    Answer,
-    Call,
-    CallKind,
-    CallState,
-    Captured,
-    Finding,
-    NotTaken,
-    Pace,
-    Silent,
-    key_of,
-)
+from payment.calls import Absent, Answer, Call, Captured, Finding, NotTaken, Pace, Silent, key_of
 from payment.courier import Courier
 from payment.settings import GatewaySettings
 from payment.settler import Inflow
+from shared.contracts.payment import CallKind, CallState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +83,7 @@ class Desk:
         """What was found out once nothing is under way."""
         while self.courier._errands:
             await asyncio.wait(self.courier._errands)
-        if not self.inflow._waiting:
+        if self.inflow._waiting.empty():
             return []
         return [waiting.finding for waiting in await self.inflow.take()]
 

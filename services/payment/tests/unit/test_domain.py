@@ -9,7 +9,7 @@ import pytest
 from payment.books import Books
 from payment.domain import decide
 from payment.ledger import Entry, House
-from payment.records import FINGERPRINT_VERSION, Payment, PaymentState, Wallet, fingerprint
+from payment.records import FINGERPRINT_VERSION, Payment, Wallet, fingerprint
 from payment.wallets import fulfil
 from shared.contracts.base import MAX_MONEY, MAX_TOTAL
 from shared.contracts.effects import Effect
@@ -22,6 +22,7 @@ from shared.contracts.payment import (
     PaymentRefusal,
     PaymentRefused,
     PaymentSource,
+    PaymentState,
     RefundPayment,
     TopUpWallet,
 )

@@ -14,8 +14,6 @@ from aiohttp.test_utils import TestServer
 from payment.calls import (
     Absent,
     Call,
-    CallKind,
-    CallState,
     Captured,
     Contradiction,
     Declined,
@@ -25,6 +23,7 @@ from payment.calls import (
     key_of,
 )
 from payment.gateway import Gateway
+from shared.contracts.payment import CallKind, CallState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

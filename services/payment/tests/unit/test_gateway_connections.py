@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from payment.calls import Call, CallKind, CallState, NotTaken, Silent, key_of
+from payment.calls import Call, NotTaken, Silent, key_of
 from payment.gateway import MAX_ANSWER_BYTES, Gateway
+from shared.contracts.payment import CallKind, CallState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from payment.books import Books
 from payment.domain import decide
 from payment.handlers import _touched
-from payment.records import Payment, PaymentState, Wallet
+from payment.records import Payment, Wallet
 from payment.wallets import fulfil
 from shared.contracts.base import MAX_MONEY, MAX_TOTAL
 from shared.contracts.effects import Effect
@@ -24,6 +24,7 @@ from shared.contracts.payment import (
     PaymentRefunded,
     PaymentRefusal,
     PaymentRefused,
+    PaymentState,
     PointsGranted,
     RefundPayment,
     TopUpWallet,

@@ -7,11 +7,8 @@ from importlib.resources import files
 
 import pytest
 
-from payment.calls import CallKind, CallState
-from payment.records import PaymentState
 from shared.contracts.order_parts import PaymentMethod
-from shared.contracts.payment import PaymentRefusal
-from shared.reconciliation import rules
+from shared.contracts.payment import CallKind, CallState, PaymentRefusal, PaymentState
 
 FOLDER = files("payment") / "sql/migrations"
 PAYMENTS = (FOLDER / "0001_initial.sql").read_text("utf-8")
@@ -33,8 +30,3 @@ WIDER_STATES, CALLS = GATEWAY.split("CREATE TABLE gateway_call")
 def test_enum_equals_check(schema: str, column: str, members: set[str]) -> None:
     (listed,) = re.findall(rf"CHECK \({column} IN \(([^)]*)\)\)", schema)
     assert set(re.findall(r"'([^']+)'", listed)) == members
-
-
-def test_who_reconciles_knows_all_that_a_call_can_be() -> None:
-    assert set(rules.State) == set(CallState)
-    assert set(rules.Kind) == set(CallKind)

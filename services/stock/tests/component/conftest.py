@@ -17,7 +17,7 @@ from shared.testing.builders import new_id, put_product
 from shared.testing.deployment import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from local_stack import Environment
@@ -95,15 +95,3 @@ async def running(shop: Shop) -> AsyncIterator[None]:
     await shop.start(0)
     yield
     await shop.check()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the end of each instance's log beside the failure of its test."""
-    report = yield
-    shop = item.funcargs.get("shop") if isinstance(item, pytest.Function) else None
-    if report.when == "call" and report.failed and isinstance(shop, Shop):
-        shop.show_logs(report)
-    return report

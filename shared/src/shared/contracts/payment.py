@@ -46,6 +46,48 @@ class PaymentRefusal(StrEnum):
     """`RefundPayment` came first and left its tombstone."""
 
 
+class PaymentState(StrEnum):
+    """What became of an order's payment: the recovery point of its idempotency key."""
+
+    PENDING = "PENDING"
+    """The gateway is asked, and its outcome isn't known. Points are held."""
+    CANCELLING = "CANCELLING"
+    """As PENDING, but the refund was asked for meanwhile: no charge is sent any more."""
+    CAPTURED = "CAPTURED"
+    REFUNDING = "REFUNDING"
+    """The gateway has still to give its part back; the others follow with it."""
+    REFUNDED = "REFUNDED"
+    REFUSED = "REFUSED"
+    TOMBSTONE = "TOMBSTONE"
+    """The refund came before any capture: a charge that comes later is refused, and a capture that
+    turns up later is refunded."""
+
+
+class CallKind(StrEnum):
+    """What the gateway is asked for."""
+
+    CHARGE = "charge"
+    REFUND = "refund"
+
+
+class CallState(StrEnum):
+    """What is known of a call."""
+
+    WAITING = "WAITING"
+    INTENDED = "INTENDED"
+    """Nothing was sent, or nothing of it was taken."""
+    UNKNOWN = "UNKNOWN"
+    """It was sent, and nobody knows what came of it."""
+    ABSENT = "ABSENT"
+    """The gateway doesn't know the key. That is no promise: it may turn up later."""
+    WATCHED = "WATCHED"
+    """As ABSENT, and its order was told so: it is asked for at times, and never sent."""
+    SUCCEEDED = "SUCCEEDED"
+    DECLINED = "DECLINED"
+    VOID = "VOID"
+    QUARANTINED = "QUARANTINED"
+
+
 class ChargePayment(Message):
     """`amount` includes `points`, which are taken first. A total of 0 is never charged."""
 

@@ -13,14 +13,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from shared.contracts.payment import CallKind as Kind
+from shared.contracts.payment import CallState as State
 from shared.reconciliation.lines import Lines, Sums, refund_line
 from shared.reconciliation.rules import (
     DIFFERENCES,
     UNMOVED,
     Finding,
-    Kind,
     Ours,
-    State,
     Status,
     Theirs,
     Verdict,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.reconciliation.rules import Kind, State, Verdict
+from shared.contracts.payment import CallKind as Kind
+from shared.contracts.payment import CallState as State
+from shared.reconciliation.rules import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,9 @@ import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shared.reconciliation.rules import Kind, Ours, State, Status, Theirs, judge
+from shared.contracts.payment import CallKind as Kind
+from shared.contracts.payment import CallState as State
+from shared.reconciliation.rules import Ours, Status, Theirs, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

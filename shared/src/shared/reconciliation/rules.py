@@ -34,29 +34,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from shared.contracts.payment import CallKind as Kind
+from shared.contracts.payment import CallState as State
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-
-class Kind(StrEnum):
-    """What a line is of."""
-
-    CHARGE = "charge"
-    REFUND = "refund"
-
-
-class State(StrEnum):
-    """What we know of a call, as `payment.gateway_call` has it."""
-
-    WAITING = "WAITING"
-    INTENDED = "INTENDED"
-    UNKNOWN = "UNKNOWN"
-    ABSENT = "ABSENT"
-    WATCHED = "WATCHED"
-    SUCCEEDED = "SUCCEEDED"
-    DECLINED = "DECLINED"
-    VOID = "VOID"
-    QUARANTINED = "QUARANTINED"
 
 
 UNDECIDED: Final = frozenset({State.WAITING, State.INTENDED, State.UNKNOWN, State.ABSENT})

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.contracts.payment import CallKind as Kind
+from shared.contracts.payment import CallState as State
 from shared.reconciliation import lines as held
 from shared.reconciliation.lines import Group, Lines, Sums
-from shared.reconciliation.rules import Kind, Ours, State, Status, Theirs
+from shared.reconciliation.rules import Ours, Status, Theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.contracts.payment import CallKind as Kind
+from shared.contracts.payment import CallState as State
 from shared.reconciliation.describing import TO_DO, here, there
 from shared.reconciliation.rules import (
     DIFFERENCES,
     Finding,
-    Kind,
     Ours,
-    State,
     Status,
     Theirs,
     Verdict,

@@ -25,7 +25,7 @@ from shared.contracts.payment import (
 
 if TYPE_CHECKING:
     from payment.calls import Answer, Call
-    from payment.records import PaymentState
+    from shared.contracts.payment import PaymentState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=10)

@@ -7,18 +7,8 @@ from typing import Any
 
 import pytest
 
-from payment.calls import (
-    RETURNED,
-    Absent,
-    CallState,
-    Captured,
-    Declined,
-    NotTaken,
-    Pace,
-    Refunded,
-    Silent,
-)
-from payment.records import PaymentState
+from payment.calls import RETURNED, Absent, Captured, Declined, NotTaken, Pace, Refunded, Silent
+from shared.contracts.payment import CallState, PaymentState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=10)

@@ -10,7 +10,6 @@ import pytest
 from payment.calls import (
     RETURNED,
     Absent,
-    CallState,
     Captured,
     Contradiction,
     Declined,
@@ -18,7 +17,7 @@ from payment.calls import (
     Refunded,
     Silent,
 )
-from payment.records import PaymentState
+from shared.contracts.payment import CallState, PaymentState
 
 CAPTURED = Captured("ch_1", 51, "KRW")
 TOO_MUCH = Captured("ch_1", 60, "KRW")

@@ -10,7 +10,6 @@ import pytest
 from payment.calls import (
     Absent,
     Answer,
-    CallState,
     Captured,
     Contradiction,
     Declined,
@@ -19,7 +18,7 @@ from payment.calls import (
     Refunded,
     Silent,
 )
-from payment.records import PaymentState
+from shared.contracts.payment import CallState, PaymentState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=10)

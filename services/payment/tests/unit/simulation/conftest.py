@@ -15,8 +15,6 @@ import pytest
 from payment.books import Books
 from payment.calls import (
     Call,
-    CallKind,
-    CallState,
     Declined,
     Finding,
     Lease,
@@ -28,15 +26,17 @@ from payment.calls import (
     must_ask,
 )
 from payment.domain import decide
-from payment.handlers import _by_gateway, _touched
+from payment.handlers import _is_by_gateway, _known_to_gateway, _touched
 from payment.news import settle
-from payment.records import PaymentState
 from shared.contracts.effects import Effect
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import (
+    CallKind,
+    CallState,
     ChargePayment,
     PaymentCharged,
     PaymentRefunded,
+    PaymentState,
     RefundPayment,
 )
 
@@ -111,12 +111,13 @@ class World:
         commands = [self.asked.setdefault(one.command_id, one) for one in commands]
         orders = {one.order_id for one in commands}
         payments = [row for key, row in self.payments.items() if key in orders]
-        asked = _by_gateway(commands, payments)
+        known = _known_to_gateway(payments)
+        asked = known or any(map(_is_by_gateway, commands))
         books = Books(
             "KRW",
             Lease(courier.owner, self.now, self.now + LEASE, free) if asked else None,
             payments=payments,
-            calls=[row for row in self.calls.values() if row.order_id in asked],
+            calls=[row for row in self.calls.values() if row.order_id in known],
             wallets=[self.tables.wallet] if _touched(commands, payments) else (),
         )
         replies = []

@@ -15,10 +15,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from payment.calls import CallState, Captured, Contradiction, Declined, Refunded
-from payment.records import PaymentState
+from payment.calls import Captured, Contradiction, Declined, Refunded
 from shared.contracts.effects import Effect
-from shared.contracts.payment import PaymentCharged, PaymentRefunded, PaymentRefused
+from shared.contracts.payment import (
+    CallState,
+    PaymentCharged,
+    PaymentRefunded,
+    PaymentRefused,
+    PaymentState,
+)
 
 ORDERS = ["o1", "o2"]
 FATES = ["answered", "answer lost", "lost", "time-out", "unreachable", "busy"]
