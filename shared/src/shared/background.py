@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared import backoff
-from shared.database import faults
 from shared.pipeline.sweeper import Swept
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from shared.database import Pool
 
 _log = get_logger(__name__)
 
@@ -29,8 +26,9 @@ class Loop:
     interval_s: float
 
 
-async def repeat(loop: Loop, pool: Pool) -> None:
-    """Run `loop` until cancelled. A pass that fails is counted, logged and tried again."""
+async def repeat(loop: Loop, failed: Callable[[Exception], Awaitable[None]]) -> None:
+    """Run `loop` until cancelled. A pass that fails is counted, logged, told to `failed`, and tried
+    again."""
     attempt = 0
     while True:
         try:
@@ -45,8 +43,7 @@ async def repeat(loop: Loop, pool: Pool) -> None:
                 detail=str(error)[:200],
                 attempt=attempt,
             )
-            if faults.leaves_pool_stale(error):
-                await pool.expire_connections()
+            await failed(error)
             await asyncio.sleep(max(loop.interval_s, backoff.delay_s(attempt)))
         else:
             attempt = 0

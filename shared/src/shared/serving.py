@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 HEAD_WITHIN_S: Final = 10.0
 """From the connection, or the first byte of a further request, to the end of its headers."""
@@ -20,7 +20,7 @@ HEAD_BYTES_AT_MOST: Final = 384 * 1024
 """More than one read of the socket, which may hold some of the body too. The parser joins the
 pieces of a header in time that grows with the square of its length."""
 CONNECTIONS_AT_MOST: Final = 512
-"""Of one port; requests on further ones are answered 503."""
+"""Of a port that is for operators and machines."""
 
 
 class PunctualProtocol(HttpToolsProtocol):
@@ -80,14 +80,23 @@ class PunctualProtocol(HttpToolsProtocol):
 class HttpServer(uvicorn.Server):
     """uvicorn inside the service's own event loop; signals stay with the service."""
 
-    def __init__(self, app: Starlette, host: str, port: int, *, name: str = "admin") -> None:
-        """Serve `app` on `host`:`port`; `name` is the port's, for who finds it taken."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        name: str = "admin",
+        connections_at_most: int = CONNECTIONS_AT_MOST,
+    ) -> None:
+        """Serve `app` on `host`:`port`; `name` is the port's, for who finds it taken. Requests on
+        further connections than `connections_at_most` are answered 503."""
         self._name = name
         super().__init__(
             uvicorn.Config(
                 app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
                 timeout_graceful_shutdown=1, http=PunctualProtocol,
-                limit_concurrency=CONNECTIONS_AT_MOST,
+                limit_concurrency=connections_at_most,
             )
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-_Settings = TypeVar("_Settings", bound="ServiceSettings")
+_Settings = TypeVar("_Settings", bound="ProcessSettings")
 
 
 class UnreadableFileError(Exception):
@@ -44,8 +44,8 @@ class _FileSource(PydanticBaseSettingsSource):
         return {name: value for name, value in found.items() if value is not None}
 
 
-class ServiceSettings(BaseSettings):
-    """What every service is told."""
+class ProcessSettings(BaseSettings):
+    """What every process is told."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
@@ -57,7 +57,6 @@ class ServiceSettings(BaseSettings):
     kafka_sasl_password: SecretStr | None = None
     kafka_idempotence: bool = True
     kafka_topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
-    database_url: SecretStr
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=0, ge=0, le=65535)
@@ -68,21 +67,8 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
 
-    # limits
-    chunk_messages: int = Field(default=500, ge=1, le=5_000)
-    # keys, values and headers; a chunk takes one message at least
-    chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
-    database_connections: int = Field(default=8, ge=3, le=200)
-    session_timeout_s: float = Field(default=6.0, ge=1, le=300)
-    relay_memory_messages: int = Field(default=20_000, ge=1)
-    publish_timeout_s: float = Field(default=15.0, ge=1)
-    outbox_lease_s: float = Field(default=30.0, ge=1)
-    keep_public_s: float = Field(default=86_400.0, ge=3_600)
-    keep_inbox_s: float = Field(default=8 * 86_400.0, ge=3_600)
-    topic_retention_s: float = Field(default=7 * 86_400.0, ge=3_600)
-    longest_saga_s: float = Field(default=86_400.0, ge=60)
     stop_grace_s: float = Field(default=9.0, ge=1)
-    stalled_after_s: float = Field(default=60.0, ge=5)
+    publish_timeout_s: float = Field(default=15.0, ge=1)
 
     @classmethod
     def settings_customise_sources(
@@ -104,6 +90,30 @@ class ServiceSettings(BaseSettings):
                 "KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_USERNAME and"
                 " KAFKA_SASL_PASSWORD"
             )
+        return self
+
+
+class ServiceSettings(ProcessSettings):
+    """What every service with a schema is told."""
+
+    database_url: SecretStr
+
+    # limits
+    chunk_messages: int = Field(default=500, ge=1, le=5_000)
+    # keys, values and headers; a chunk takes one message at least
+    chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    database_connections: int = Field(default=8, ge=3, le=200)
+    session_timeout_s: float = Field(default=6.0, ge=1, le=300)
+    relay_memory_messages: int = Field(default=20_000, ge=1)
+    outbox_lease_s: float = Field(default=30.0, ge=1)
+    keep_public_s: float = Field(default=86_400.0, ge=3_600)
+    keep_inbox_s: float = Field(default=8 * 86_400.0, ge=3_600)
+    topic_retention_s: float = Field(default=7 * 86_400.0, ge=3_600)
+    longest_saga_s: float = Field(default=86_400.0, ge=60)
+    stalled_after_s: float = Field(default=60.0, ge=5)
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
         if self.outbox_lease_s <= self.publish_timeout_s:
             raise ValueError(
                 "OUTBOX_LEASE_S must be longer than PUBLISH_TIMEOUT_S, or chunks that are being"

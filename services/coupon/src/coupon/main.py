@@ -13,7 +13,8 @@ from coupon.reconciler import LEASE, Reconciler
 from coupon.settings import Settings
 from shared.background import Loop
 from shared.lease import Lease
-from shared.service import Service, run
+from shared.process import run
+from shared.service import Service
 from shared.settings import load_settings
 
 

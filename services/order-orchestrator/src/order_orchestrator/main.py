@@ -16,7 +16,8 @@ from order_orchestrator.store import SagaMemory
 from order_orchestrator.timers import Census, ParkedCommands, Timers
 from shared.background import Loop
 from shared.contracts.topics import GROUPS
-from shared.service import Service, run
+from shared.process import run
+from shared.service import Service
 from shared.settings import load_settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,9 @@ from payment.outcomes import REDIS_INTERVAL_S, Outcomes
 from payment.settings import Settings
 from payment.settler import Inflow, Settler
 from shared.background import Loop
-from shared.service import Service, run
+from shared.process import run
+from shared.service import Service
+from shared.serving import HttpServer
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("callbacks janitor", census.forget, JANITOR_INTERVAL_S))
     if secret := settings.gateway_webhook_secret.get_secret_value():
         app = Starlette(routes=Callbacks(inflow, secret).routes())
-        service.add_server("callback", app, settings.callback_host, settings.callback_port)
+        service.add_server(
+            HttpServer(app, settings.callback_host, settings.callback_port, name="callback")
+        )
     return service
 
 

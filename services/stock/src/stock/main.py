@@ -5,7 +5,8 @@ from __future__ import annotations
 from shared.background import Loop
 from shared.kafka.publisher import Publisher
 from shared.lease import Lease
-from shared.service import Service, run
+from shared.process import run
+from shared.service import Service
 from shared.settings import load_settings
 from stock.admitter import Admitter
 from stock.adviser import LEASE as ADVISER
