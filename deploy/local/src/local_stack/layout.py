@@ -16,13 +16,15 @@ class Service:
     name: str
     module: str
     role: str
-    """The database role it connects as; its schema has the same name."""
+    """The database role it connects as; its schema has the same name. Empty: it has no database."""
     replicas: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     listens: tuple[str, ...] = ()
     """What it has ports for beside the admin port: `CALLBACK` is told as `CALLBACK_HOST` and
     `CALLBACK_PORT`, and to others as `CALLBACK_URL_<PART>`."""
+    calls: Mapping[str, str] = field(default_factory=dict)
+    """Setting -> service: what it is told of the admin port of that service's first replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,23 @@ OPERATOR_ROLE = "operator"
 
 _LISTENS = {"payment": ("CALLBACK",)}
 
-SERVICES = tuple(
-    Service(one.name, f"{one.package}.main", one.schema, listens=_LISTENS.get(one.name, ()))
-    for one in services.SERVICES
+STOREFRONT = Service(
+    "storefront",
+    "storefront.main",
+    "",
+    environment={"IDENTITY": "open"},
+    listens=("HTTP",),
+    calls={"STOCK_URL": "stock", "ORCHESTRATOR_URL": "order-orchestrator"},
+)
+STOREFRONT_PORT = 3000
+"""Where it is free; of the first storefront of a stack."""
+
+SERVICES = (
+    *(
+        Service(one.name, f"{one.package}.main", one.schema, listens=_LISTENS.get(one.name, ()))
+        for one in services.SERVICES
+    ),
+    STOREFRONT,
 )
 
 AUDIT = Service("audit", "orderctl.main", OPERATOR_ROLE, arguments=("audit", "--every", "60s"))

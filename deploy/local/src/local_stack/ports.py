@@ -40,6 +40,18 @@ class PortBook:
         write_atomically(self._file, json.dumps(self._ports, indent=2))
         return port
 
+    def expected(self, name: str) -> int:
+        """The port that `name` has or will have: it is reserved for it where it has none yet."""
+        if name not in self._ports:
+            self._ports[name] = self._fixed.get(name) or _free_port(set(self._ports.values()))
+            write_atomically(self._file, json.dumps(self._ports, indent=2))
+        return self._ports[name]
+
+    def prefer(self, name: str, port: int) -> None:
+        """Give `name` this port at its next claim, where it is free and none is fixed."""
+        if name not in self._fixed and port not in self._ports.values() and is_free(port):
+            self._ports[name] = port
+
     def settle(self, names: Iterable[str]) -> None:
         """Fix the ports that these have now: others know them."""
         self._fixed.update({name: self._ports[name] for name in names if name in self._ports})

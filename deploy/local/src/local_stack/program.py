@@ -30,6 +30,7 @@ class Program(Part):
         """`addresses` gives what the infrastructure's parts say of themselves."""
         super().__init__(f"{service.name}-{number}", folder, ports)
         self._service = service
+        self._number = number
         self._addresses = addresses
         self._port = 0
         self._listens: dict[str, int] = {}
@@ -56,6 +57,8 @@ class Program(Part):
         # No service is handed what could reach another's schema.
         for secret in ("ADMIN_DATABASE_URL", "ROLE_PASSWORD"):
             shared.pop(secret, None)
+        if not self._service.role:
+            shared.pop("DATABASE_URL", None)
         if "DATABASE_URL" in shared:
             shared["DATABASE_URL"] = shared["DATABASE_URL"].replace(
                 f"://{OPERATOR_ROLE}:", f"://{self._service.role}:", 1
@@ -67,6 +70,10 @@ class Program(Part):
             "ADMIN_PORT": str(self._port),
             **{f"{what}_HOST": HOST for what in self._listens},
             **{f"{what}_PORT": str(port) for what, port in self._listens.items()},
+            **{
+                setting: f"http://{HOST}:{self.ports.expected(f'{name}-0')}"
+                for setting, name in self._service.calls.items()
+            },
             "PYTHONUNBUFFERED": "1",
             **self._service.environment,
         }
@@ -75,10 +82,13 @@ class Program(Part):
         await require_ready(self._port)
 
     def addresses(self) -> Mapping[str, str]:
-        return {
+        found = {
             f"{what}_URL_{variable(self.name)}": f"http://{HOST}:{port}"
             for what, port in {"ADMIN": self._port, **self._listens}.items()
         }
+        if "HTTP" in self._listens and self._number == 0:
+            found[f"{variable(self._service.name)}_URL"] = f"http://{HOST}:{self._listens['HTTP']}"
+        return found
 
     def _port_name(self, what: str) -> str:
         """As it stands in the port book."""

@@ -22,7 +22,13 @@ from local_stack.kafka import ADDRESS_VARIABLE, ExternalKafka, Kafka
 from local_stack.kafka_jars import missing_tools
 from local_stack.kafka_trial import TrialKafka, is_installed
 from local_stack.keeper import Keeper
-from local_stack.layout import PREFIX_VARIABLE, Options, Step
+from local_stack.layout import (
+    PREFIX_VARIABLE,
+    STOREFRONT,
+    STOREFRONT_PORT,
+    Options,
+    Step,
+)
 from local_stack.part import Part, Tool
 from local_stack.ports import PortBook
 from local_stack.postgres import Postgres
@@ -45,6 +51,8 @@ class Supervisor:
         self._options = options
         self._state = State(supervisor_pid=os.getpid())
         ports = PortBook(folder.ports_file, options.ports)
+        if any(service.name == STOREFRONT.name for service in options.services):
+            ports.prefer(f"{STOREFRONT.name}-0-http", STOREFRONT_PORT)
         self._infrastructure = [
             self._keeper(part) for part in infrastructure(folder, ports, options)
         ]

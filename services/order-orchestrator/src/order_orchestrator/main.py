@@ -10,6 +10,7 @@ from order_orchestrator.api import OperatorApi
 from order_orchestrator.chunk import Sagas
 from order_orchestrator.consumers import REPLIES, REQUESTS, routes
 from order_orchestrator.horizon import ReadHorizon
+from order_orchestrator.orders import OrdersApi
 from order_orchestrator.searching import SearchApi
 from order_orchestrator.settings import Settings
 from order_orchestrator.store import SagaMemory
@@ -62,6 +63,7 @@ def compose(settings: Settings) -> Service:
     service.add_loop(Loop("census", Census(service.pool).run_once, CENSUS_INTERVAL_S))
     service.add_admin_routes(OperatorApi(service.pool, service.work, sagas).routes())
     service.add_admin_routes(SearchApi(service.pool).routes())
+    service.add_admin_routes(OrdersApi(service.pool).routes())
     return service
 
 

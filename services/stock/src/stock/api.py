@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LEVELS_AT_MOST: Final = 5_000
 """Of one page."""
+PRODUCTS_AT_MOST: Final = 500
+"""Of one page of the catalogue, or named at once."""
 
 
 class Page(BaseModel):
@@ -45,6 +47,16 @@ class Page(BaseModel):
     limit: Annotated[int, Field(ge=1, le=LEVELS_AT_MOST)] = 1_000
     low: bool = False
     """Only products with `LOW_STOCK_UNITS` available or fewer."""
+
+
+class CataloguePage(BaseModel):
+    """Which products are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
+    """The product behind which the page begins: `next` of the page before."""
+    limit: Annotated[int, Field(ge=1, le=PRODUCTS_AT_MOST)] = 100
 
 
 class LevelsApi:
@@ -60,6 +72,7 @@ class LevelsApi:
         return [
             Route("/levels", self.levels),
             Route("/levels/{product_id}", self.level),
+            Route("/products", self.products),
             Route("/products/{product_id}", self.product),
             Route("/advice", self.advice),
         ]
@@ -84,6 +97,21 @@ class LevelsApi:
         product_id = request.path_params["product_id"]
         row = await in_time(self._read_level(product_id)) if is_id(product_id) else None
         return _unknown(product_id) if row is None else JSONResponse(_level(row))
+
+    async def products(self, request: Request) -> Response:
+        """A page of the catalogue in key order; or the products named by `id`, which are there."""
+        if ids := request.query_params.getlist("id"):
+            if len(ids) > PRODUCTS_AT_MOST or not all(map(is_id, ids)):
+                detail = f"id: 1 to {PRODUCTS_AT_MOST} product ids"
+                return json_problem(HTTPStatus.BAD_REQUEST, "Invalid request", detail)
+            rows = await in_time(self._read_named(ids))
+            return _catalogue(rows, None)
+        try:
+            page = CataloguePage.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            return json_problem(HTTPStatus.BAD_REQUEST, "Invalid page", faults(error))
+        rows = await in_time(self._read_catalogue(page))
+        return _catalogue(rows, rows[-1]["product_id"] if len(rows) == page.limit else None)
 
     async def product(self, request: Request) -> Response:
         """One product: what the catalogue says, how it is decided on, and its counters."""
@@ -123,6 +151,16 @@ class LevelsApi:
                 available_at_most=self._low_stock_units if page.low else None,
             )
 
+    async def _read_catalogue(self, page: CataloguePage) -> Sequence[asyncpg.Record]:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            return await queries.page_of_products.rows(
+                connection, after=page.after or "", products=page.limit
+            )
+
+    async def _read_named(self, ids: Sequence[str]) -> Sequence[asyncpg.Record]:
+        async with self._pool.acquire(timeout=5.0) as connection:
+            return await queries.products_named.rows(connection, product_ids=ids)
+
     async def _read_level(self, product_id: str) -> asyncpg.Record | None:
         async with self._pool.acquire(timeout=5.0) as connection:
             return await queries.read_levels.row(connection, product_ids=[product_id])
@@ -154,6 +192,21 @@ def _advice(product: Product, measured: Tally) -> dict[str, Any]:
         "refusals": measured.refusals,
         "lockWaitMs": round(measured.lock_wait_ms, 1),
     }
+
+
+def _catalogue(rows: Sequence[asyncpg.Record], following: str | None) -> Response:
+    products = [
+        {
+            "productId": row["product_id"],
+            "name": row["name"],
+            "price": row["price"],
+            "currency": row["currency"],
+            "available": row["available"],
+            "version": row["version"],
+        }
+        for row in rows
+    ]
+    return JSONResponse({"products": products, "next": following})
 
 
 def _level(row: asyncpg.Record) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from shared.contracts.stock import StockLevel
 from shared.database import Queries
 from shared.database.pool import ACQUIRE_TIMEOUT_S
-from shared.kafka.publisher import Record
+from shared.kafka.cloudevents import record_of
 from stock.metrics import LEVELS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.database import Connection, Pool
-    from shared.kafka.publisher import Publisher
+    from shared.kafka.publisher import Publisher, Record
     from shared.lease import Lease
 
 TOPIC: Final = "stock.levels.v1"
@@ -141,17 +141,4 @@ def level_of(row: asyncpg.Record) -> StockLevel:
 
 def _record(row: asyncpg.Record) -> Record:
     level = level_of(row)
-    return Record(
-        TOPIC,
-        level.product_id.encode(),
-        level.to_bytes(),
-        [
-            ("ce_specversion", b"1.0"),
-            ("ce_id", level.level_id.encode()),
-            ("ce_type", b"StockLevel"),
-            ("ce_source", b"stock"),
-            ("ce_subject", level.product_id.encode()),
-            ("content-type", b"application/json"),
-        ],
-        int(level.at.timestamp() * 1000),
-    )
+    return record_of(TOPIC, level, "stock", level.at)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faststream.security import BaseSecurity
 
-    from shared.settings import ServiceSettings
+    from shared.settings import ProcessSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class KafkaConnection:
     """Off only for a broker that is for trying out and knows no producer ids."""
 
     @classmethod
-    def of(cls, settings: ServiceSettings) -> KafkaConnection:
+    def of(cls, settings: ProcessSettings) -> KafkaConnection:
         """The connection that `settings` describe."""
         password = settings.kafka_sasl_password
         return cls(

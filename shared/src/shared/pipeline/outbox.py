@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 
 from shared.contracts.topics import TOPICS
 from shared.database import Connection, Queries, Write, write_all
+from shared.kafka.cloudevents import common_headers
 from shared.kafka.publisher import Record
 
 if TYPE_CHECKING:
@@ -71,13 +72,7 @@ class Chunk:
     def records(self, source: str) -> list[Record]:
         """The records to publish, with CloudEvents headers in binary mode."""
         at_ms = int(self.created_at.timestamp() * 1000)
-        iso = self.created_at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at_ms % 1000:03d}Z"
-        fixed = (
-            ("ce_specversion", b"1.0"),
-            ("ce_source", source.encode()),
-            ("ce_time", iso.encode()),
-            ("content-type", b"application/json"),
-        )
+        fixed = common_headers(source, self.created_at)
         return [
             Record(row.topic, row.key, row.value, _headers(row, fixed), at_ms) for row in self.rows
         ]

@@ -1,5 +1,6 @@
 """Redis or Valkey beside Postgres: it admits, and may be lost at any moment."""
 
+from shared.redis.batching import Batched
 from shared.redis.cache import Cache
 from shared.redis.connection import RedisAwayError
 from shared.redis.reach import Reach
@@ -9,6 +10,7 @@ from shared.redis.standstill import STILL_PASSES, Standstill
 
 __all__ = [
     "STILL_PASSES",
+    "Batched",
     "Cache",
     "Reach",
     "RedisAwayError",

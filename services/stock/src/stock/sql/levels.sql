@@ -40,6 +40,20 @@ WHERE product_id > :after::text AND available <= coalesce(:available_at_most::bi
 ORDER BY product_id
 LIMIT :products::integer;
 
+-- name: page_of_products
+-- A page of the catalogue in key order.
+SELECT product_id, name, price, currency, available, version
+FROM product
+WHERE product_id > :after::text
+ORDER BY product_id
+LIMIT :products::integer;
+
+-- name: products_named
+-- The same of products by name.
+SELECT product_id, name, price, currency, available, version
+FROM product
+WHERE product_id = ANY (:product_ids::text[]);
+
 -- name: show_product
 -- All that is known of a product.
 SELECT product_id, name, price, currency, strategy, active, when_redis_down, max_per_order,

@@ -1,0 +1,161 @@
+"""Routes of coupons and lotteries: asked for once, answered the same for good."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.contracts.base import message_id
+from shared.contracts.coupon import (
+    CouponIssued,
+    CouponRefusal,
+    CouponRequestRefused,
+    EnterLottery,
+    IssueCoupon,
+    LotteryEntered,
+)
+from shared.contracts.ids import is_id
+from shared.contracts.refusals import CommandRefusal, CommandRefused
+from shared.kafka.cloudevents import record_of
+from shared.kafka.outbound import NotPublishedError
+from storefront.asking import SOURCE
+from storefront.describing import HTTP_JSON, described
+from storefront.documents import AsUser, CouponDocument, EntryDocument, json_bytes
+from storefront.domain import key_id
+from storefront.metrics import LATE
+from storefront.problems import ProblemError, unavailable, unknown
+
+if TYPE_CHECKING:
+    from shared.contracts.base import Message
+    from shared.kafka.outbound import Outbound
+    from storefront.admission import Admission
+    from storefront.bodies import Bodies
+    from storefront.identity import Identity
+    from storefront.listening import Listeners
+
+REQUESTS: Final = "coupon.requests.v1"
+_NOT_NOW: Final = {CouponRefusal.TEMPORARILY_UNAVAILABLE, CommandRefusal.TEMPORARILY_UNAVAILABLE}
+_UNKNOWN: Final = {CouponRefusal.UNKNOWN_CAMPAIGN, CommandRefusal.UNKNOWN_CAMPAIGN}
+
+
+class CouponsApi:
+    """What users ask of campaigns. The command's id is the user's and the campaign's: whoever asks
+    again hears the same answer."""
+
+    def __init__(
+        self,
+        events: Listeners,
+        outbound: Outbound,
+        bodies: Bodies,
+        identity: Identity,
+        admission: Admission,
+        *,
+        within_s: float,
+    ) -> None:
+        """What takes longer than `within_s` is answered 503: asking again hears the answer."""
+        self._events = events
+        self._outbound = outbound
+        self._bodies = bodies
+        self._identity = identity
+        self._admission = admission
+        self._within_s = within_s
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["coupons"])
+        router.post(
+            "/api/coupons/{coupon_id}/issue",
+            **described(CouponDocument, 403, 404, 409, body=AsUser),
+        )(self.issue)
+        router.post(
+            "/api/lotteries/{coupon_id}/entries",
+            **described(EntryDocument, 403, 404, 409, body=AsUser),
+        )(self.enter)
+        return router
+
+    async def issue(self, request: Request, coupon_id: str) -> Response:
+        """Ask for a coupon of a campaign."""
+        return await self._ask(request, coupon_id, IssueCoupon)
+
+    async def enter(self, request: Request, coupon_id: str) -> Response:
+        """Enter a lottery."""
+        return await self._ask(request, coupon_id, EnterLottery)
+
+    async def _ask(
+        self, request: Request, coupon_id: str, model: type[IssueCoupon | EnterLottery]
+    ) -> Response:
+        caller = self._identity.caller(request)
+        wish = await self._bodies.read(request, AsUser)
+        user_id = caller.acting_as(wish.user_id)
+        if not is_id(coupon_id):
+            raise unknown("such campaign")
+        command = model(
+            command_id=key_id(model.__name__, coupon_id, user_id),
+            coupon_id=coupon_id,
+            user_id=user_id,
+            facts=caller.facts,
+        )
+        with self._admission.admitted():
+            answer = await self._answered(command, request.headers.get("traceparent"))
+        return _response(answer, coupon_id)
+
+    async def _answered(
+        self, command: IssueCoupon | EnterLottery, traceparent: str | None
+    ) -> Message:
+        record = record_of(REQUESTS, command, SOURCE, datetime.now(UTC), traceparent)
+        with self._events.listen(command.coupon_id, message_id(command)) as ear:
+            try:
+                await self._outbound.publish(record)
+                async with asyncio.timeout(self._within_s):
+                    return await ear.next()
+            except NotPublishedError as error:
+                raise unavailable(
+                    "the broker has not acknowledged; ask again, and hear how it went",
+                    reason="broker_away",
+                ) from error
+            except TimeoutError:
+                LATE.labels("coupon").inc()
+                raise unavailable(
+                    "not answered yet; ask again, and hear how it went", reason="under_way"
+                ) from None
+
+
+def about(event: Any) -> str | None:
+    """Which request an event of coupons answers."""
+    command_id: str | None = getattr(event, "command_id", None)
+    return command_id
+
+
+def _response(answer: Message, coupon_id: str) -> Response:
+    match answer:
+        case CouponIssued():
+            document: CouponDocument | EntryDocument = CouponDocument(
+                coupon_id=coupon_id,
+                user_id=answer.user_id,
+                sequence=answer.sequence,
+                issued_at=answer.issued_at,
+            )
+        case LotteryEntered():
+            document = EntryDocument(
+                coupon_id=coupon_id, user_id=answer.user_id, seed_hash=answer.seed_hash
+            )
+        case CouponRequestRefused() | CommandRefused():
+            raise _refused(answer, coupon_id)
+        case _:
+            raise TypeError(f"{answer.type} answers no request")
+    return Response(json_bytes(document), media_type=HTTP_JSON)
+
+
+def _refused(answer: CouponRequestRefused | CommandRefused, coupon_id: str) -> ProblemError:
+    if answer.reason in _UNKNOWN:
+        return unknown(f"campaign {coupon_id}")
+    detail = answer.detail or answer.reason.replace("_", " ")
+    if answer.reason in _NOT_NOW:
+        return unavailable(detail, reason=answer.reason)
+    return ProblemError(HTTPStatus.CONFLICT, detail, reason=answer.reason)

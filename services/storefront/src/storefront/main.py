@@ -1,0 +1,134 @@
+"""The composition root: settings in, a running storefront out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shared.background import Loop
+from shared.contracts.refusals import CommandRefused
+from shared.kafka.connection import KafkaConnection
+from shared.kafka.outbound import Outbound
+from shared.kafka.publisher import Publisher
+from shared.kafka.tail import Tail
+from shared.kafka.topics import verify_topics
+from shared.process import Process, run
+from shared.redis import Batched
+from shared.serving import HttpServer
+from shared.settings import load_settings
+from shared.telemetry.logs import get_logger
+from storefront.admission import Admission
+from storefront.api import application
+from storefront.asking import Desk
+from storefront.bodies import Bodies
+from storefront.cart_api import CartApi
+from storefront.catalogue import Catalogue
+from storefront.catalogue_api import CatalogueApi
+from storefront.coupons_api import CouponsApi, about
+from storefront.identity import Identity
+from storefront.listening import Listeners
+from storefront.orders_api import OrdersApi
+from storefront.peers import Orders, Peer
+from storefront.settings import Settings
+from storefront.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import APIRouter
+
+    from shared.contracts.base import Message
+
+_log = get_logger(__name__)
+
+SCRIPTS: Final = ("hold_place", "put_line")
+
+
+class Storefront(Process):
+    """A process that answers HTTP requests from what it hears on topics."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Wire its parts."""
+        super().__init__("storefront", settings)
+        self._kafka = KafkaConnection.of(settings)
+        publisher = self.closing(
+            Publisher(self._kafka, settings.instance_id, timeout_s=settings.publish_timeout_s)
+        )
+        outbound = Outbound(publisher)
+        self._orders_heard = Listeners("orders.events.v1", _order_of)
+        self._coupons_heard = Listeners("coupon.events.v1", about)
+        self._tail = Tail(
+            self._kafka,
+            settings.instance_id,
+            {
+                "orders.events.v1": self._orders_heard.take,
+                "coupon.events.v1": self._coupons_heard.take,
+            },
+        )
+        redis = self.closing(Batched(settings.redis_url.get_secret_value(), "storefront", SCRIPTS))
+        routers = self._routers(settings, outbound, redis)
+        self.add_server(
+            HttpServer(
+                application(routers),
+                settings.http_host,
+                settings.http_port,
+                name="HTTP",
+                connections_at_most=settings.connections_at_most,
+            )
+        )
+        self.add_loop(Loop("tail", self._tail.run_once, 0.0))
+        self.add_loop(Loop("commands", outbound.run_once, 0.0))
+        if settings.identity == "open":
+            _log.warning("identity_open", detail="whoever asks is who they say: for trying out")
+
+    def _routers(
+        self, settings: Settings, outbound: Outbound, redis: Batched
+    ) -> Sequence[APIRouter]:
+        identity, admission = Identity(settings), Admission(settings.in_flight_at_most)
+        bodies = Bodies(bytes_at_most=settings.body_bytes_at_most, within_s=settings.body_within_s)
+        store = Store(
+            redis,
+            cart_keep_s=settings.cart_keep_s,
+            cart_lines_at_most=settings.cart_lines_at_most,
+            unpaid_keep_s=settings.unpaid_keep_s,
+            unpaid_at_most=settings.unpaid_at_most,
+        )
+        orders = Orders(self.closing(Peer("orchestrator", settings.orchestrator_url)))
+        stock = self.closing(Peer("stock", settings.stock_url))
+        within_s = settings.answer_within_s
+        desk = Desk(self._orders_heard, outbound, orders, within_s=within_s)
+        return (
+            CatalogueApi(Catalogue(stock)).router(),
+            CartApi(store, bodies, identity).router(),
+            OrdersApi(desk, store, bodies, identity, admission).router(),
+            CouponsApi(
+                self._coupons_heard, outbound, bodies, identity, admission, within_s=within_s
+            ).router(),
+        )
+
+    async def _prepare(self) -> None:
+        await verify_topics(self._kafka, ["orders.commands.v1", "orders.events.v1"])
+
+    async def _begin(self) -> None:
+        await self._tail.started()
+
+
+def _order_of(event: Message) -> str | None:
+    order_id: str | None = (
+        event.key if isinstance(event, CommandRefused) else getattr(event, "order_id", None)
+    )
+    return order_id
+
+
+def compose(settings: Settings) -> Storefront:
+    """Wire the storefront together."""
+    return Storefront(settings)
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = load_settings(Settings)
+    run(lambda: compose(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

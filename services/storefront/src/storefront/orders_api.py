@@ -1,0 +1,200 @@
+"""Routes of orders: placed, shown, paid, cancelled, and watched."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.contracts.order_document import ORDERS_AT_MOST, OrderDocument
+from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
+from storefront.describing import HTTP_JSON, described
+from storefront.documents import CancelRequest, PayRequest, PlaceRequest, json_bytes
+from storefront.domain import OUTCOMES, Answer, key_id
+from storefront.problems import ProblemError, invalid
+
+if TYPE_CHECKING:
+    from shared.contracts.order_parts import OrderStatus
+    from storefront.admission import Admission
+    from storefront.asking import Desk
+    from storefront.bodies import Bodies
+    from storefront.identity import Identity
+    from storefront.store import Store
+
+KEY_CHARS: Final = 200
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: ids sort by time."""
+
+
+class OrdersApi:
+    """What users do with orders."""
+
+    def __init__(
+        self, desk: Desk, store: Store, bodies: Bodies, identity: Identity, admission: Admission
+    ) -> None:
+        self._desk = desk
+        self._store = store
+        self._bodies = bodies
+        self._identity = identity
+        self._admission = admission
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["orders"])
+        router.post(
+            "/api/orders",
+            **described(OrderDocument, 202, 403, 409, 422, 429, body=PlaceRequest, keyed=True),
+        )(self.place)
+        router.get("/api/orders/{order_id}", **described(OrderDocument, 404))(self.show)
+        router.post(
+            "/api/orders/{order_id}/payment",
+            **described(OrderDocument, 202, 404, 409, 422, body=PayRequest, keyed=True),
+        )(self.pay)
+        router.post(
+            "/api/orders/{order_id}/cancel",
+            **described(OrderDocument, 202, 404, 409, 422, body=CancelRequest),
+        )(self.cancel)
+        return router
+
+    async def place(self, request: Request) -> Response:
+        """Place an order. Answered once stock and coupon are held, or it is paid."""
+        caller = self._identity.caller(request)
+        wish = await self._bodies.read(request, PlaceRequest)
+        user_id = caller.acting_as(wish.user_id)
+        key = _key(request)
+        order_id = key_id(user_id, key) if key else _new_id()
+        order = _order(order_id, user_id, wish)
+        with self._admission.admitted():
+            await self._hold_place(user_id, order_id)
+            try:
+                answer = await self._desk.place(order, _trace(request), keyed=key is not None)
+            except ProblemError as problem:
+                if problem.status is not HTTPStatus.SERVICE_UNAVAILABLE and key is None:
+                    await self._store.give_place_back(user_id, order_id)
+                raise
+        if not answer.is_problem:
+            await self._store.take_out(user_id, order.lines())
+        await self._settled(user_id, order_id, answer)
+        return _response(answer, order_id)
+
+    async def show(self, request: Request, order_id: str) -> Response:
+        """An order as it is now."""
+        caller = self._identity.caller(request)
+        order = await self._desk.show(order_id, caller.user_id)
+        return Response(json_bytes(order), media_type=HTTP_JSON)
+
+    async def pay(self, request: Request, order_id: str) -> Response:
+        """Pay an order that was placed to be paid later. Answered once it is paid, or never will
+        be."""
+        caller = self._identity.caller(request)
+        wish = await self._bodies.read(request, PayRequest)
+        user_id = caller.owner(wish.user_id, f"order {order_id}")
+        key = _key(request)
+        command = PayOrder(order_id=order_id, user_id=user_id, payment=wish.payment)
+        if key:
+            command_id = key_id(user_id, order_id, key)
+            command = command.model_copy(update={"command_id": command_id})
+        with self._admission.admitted():
+            answer = await self._desk.pay(command, _trace(request), keyed=key is not None)
+        await self._settled(user_id, order_id, answer)
+        return _response(answer, order_id)
+
+    async def cancel(self, request: Request, order_id: str) -> Response:
+        """Cancel an order that isn't paid. What was done for it is undone first."""
+        caller = self._identity.caller(request)
+        wish = await self._bodies.read(request, CancelRequest)
+        user_id = caller.owner(wish.user_id, f"order {order_id}")
+        command = CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason)
+        with self._admission.admitted():
+            answer = await self._desk.cancel(command, _trace(request))
+        await self._settled(user_id, order_id, answer)
+        return _response(answer, order_id)
+
+    async def _hold_place(self, user_id: str, order_id: str) -> None:
+        """Raises ProblemError (429) where the user has too many unpaid orders."""
+        if await self._store.hold_place(user_id, order_id):
+            return
+        counted = (await self._store.unpaid(user_id))[:ORDERS_AT_MOST]
+        ended = await self._desk.ended(counted)
+        if ended:
+            await self._store.give_place_back(user_id, *ended)
+            if await self._store.hold_place(user_id, order_id):
+                return
+        raise ProblemError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"{user_id} has {len(counted)} orders that are not paid; pay or cancel one first",
+            reason="too_many_unpaid",
+            headers={"retry-after": "60"},
+        )
+
+    async def _settled(self, user_id: str, order_id: str, answer: Answer) -> None:
+        if answer.order is not None and answer.order.status in OUTCOMES:
+            await self._store.give_place_back(user_id, order_id)
+
+
+def _order(order_id: str, user_id: str, wish: PlaceRequest) -> PlaceOrder:
+    try:
+        return PlaceOrder(
+            order_id=order_id,
+            user_id=user_id,
+            items=wish.items,
+            coupon_id=wish.coupon_id,
+            payment=wish.payment,
+            pay=wish.pay,
+            expected_total=wish.expected_total,
+            reference=wish.reference,
+        )
+    except ValueError as error:  # what only all lines together can be
+        raise invalid(_first_line(error)) from None
+
+
+def _first_line(error: ValueError) -> str:
+    errors: Any = getattr(error, "errors", None)
+    return str(errors(include_url=False)[0]["msg"]) if errors else str(error)
+
+
+def _response(answer: Answer, order_id: str) -> Response:
+    if answer.is_problem:
+        raise ProblemError(
+            answer.status,
+            answer.detail or answer.status.phrase,
+            reason=answer.reason,
+            order_id=order_id,
+            order=answer.order,
+        )
+    if answer.status is HTTPStatus.ACCEPTED:
+        status: OrderStatus | str = answer.order.status if answer.order else "PENDING"
+        content = answer.order and json_bytes(answer.order)
+        return Response(
+            content or f'{{"orderId":"{order_id}","status":"{status}"}}',
+            HTTPStatus.ACCEPTED,
+            {"location": f"/api/orders/{order_id}", "retry-after": "1"},
+            media_type=HTTP_JSON,
+        )
+    assert answer.order is not None
+    return Response(json_bytes(answer.order), media_type=HTTP_JSON)
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_CHARS or not key.isprintable() or not key.isascii():
+        raise invalid(f"Idempotency-Key: 1 to {KEY_CHARS} printable ASCII characters")
+    return key
+
+
+def _trace(request: Request) -> str | None:
+    return request.headers.get("traceparent")
+
+
+def _new_id() -> str:
+    """`o-` and 26 characters: 48 bits of time in ms and 80 of chance, so that rows of one time lie
+    together."""
+    number = int(time.time() * 1000) << 80 | secrets.randbits(80)
+    return "o-" + "".join([_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5)])

@@ -1,0 +1,73 @@
+"""The storefront's settings, beside those that every process has."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from shared.settings import ProcessSettings
+
+Algorithm = Literal["RS256", "ES256", "EdDSA"]
+
+
+class Settings(ProcessSettings):
+    """What the storefront is told."""
+
+    # where it is asked, and whom it asks
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=3000, ge=0, le=65535)
+    stock_url: str = Field(pattern=r"^https?://[^\s/?#]+$")
+    """Stock's admin port: the catalogue, and levels as they are now."""
+    orchestrator_url: str = Field(pattern=r"^https?://[^\s/?#]+$")
+    """The orchestrator's admin port: orders as they are now."""
+
+    # who asks
+    identity: Literal["token", "open"] = "token"
+    """`open`: whoever asks is who they say. For trying out; said at the start."""
+    token_algorithm: Algorithm = "RS256"  # noqa: S105 - the name of an algorithm
+    token_public_key: SecretStr = SecretStr("")
+    """PEM. Tokens are made elsewhere: this can only check them."""
+    token_issuer: str = ""
+    token_audience: str = ""
+    session_cache_s: int = Field(default=3_600, ge=1, le=86_400)
+    """A token that was checked is believed for so long, and never past its own end."""
+
+    # limits
+    answer_within_s: float = Field(default=10.0, gt=0, le=60)
+    """What takes longer is answered 202."""
+    in_flight_at_most: int = Field(default=4_000, ge=1, le=100_000)
+    """Orders, payments and the like under way at once; further ones are answered 503."""
+    connections_at_most: int = Field(default=8_192, ge=1, le=100_000)
+    streams_at_most: int = Field(default=1_000, ge=0, le=100_000)
+    """Open streams of server-sent events."""
+    body_bytes_at_most: int = Field(default=65_536, ge=1_024, le=262_144)
+    body_within_s: float = Field(default=10.0, gt=0, le=300)
+    unpaid_at_most: int = Field(default=20, ge=1, le=10_000)
+    """Orders of one user that wait for their payment."""
+    unpaid_keep_s: int = Field(default=960, ge=1)
+    """An order counts as unpaid for so long, where nothing is heard of it: a little longer than
+    PAY_DEADLINE_S."""
+
+    # what is kept in Redis and in memory
+    cart_keep_s: int = Field(default=3_600, ge=1)
+    """From the last change on."""
+    cart_lines_at_most: int = Field(default=100, ge=1, le=100)
+    product_cache_s: int = Field(default=300, ge=1)
+    hot_cache_s: int = Field(default=60, ge=1)
+    """Of products that are asked for often: they are fresher, and loaded by one alone."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.hot_cache_s > self.product_cache_s:
+            raise ValueError("HOT_CACHE_S must be at most PRODUCT_CACHE_S")
+        if self.identity == "open":
+            return self
+        if "PUBLIC KEY" not in self.token_public_key.get_secret_value():
+            raise ValueError(
+                "IDENTITY is token: set TOKEN_PUBLIC_KEY_FILE to a public key in PEM, or IDENTITY"
+                " to open where nobody but you can reach the port"
+            )
+        if not self.token_issuer or not self.token_audience:
+            raise ValueError("IDENTITY is token: set TOKEN_ISSUER and TOKEN_AUDIENCE")
+        return self
