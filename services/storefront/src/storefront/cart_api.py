@@ -5,18 +5,20 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.contracts.ids import is_id
 from shared.contracts.order_parts import Line
-from storefront.describing import BY_USER, HTTP_JSON, described
+from storefront.describing import BY_USER, HTTP_JSON
 from storefront.documents import CartDocument, CartRequest, json_bytes
+from storefront.endpoint import Says, route
 from storefront.problems import ProblemError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import Route
 
     from storefront.bodies import Bodies
     from storefront.identity import Identity
@@ -31,14 +33,17 @@ class CartApi:
         self._bodies = bodies
         self._identity = identity
 
-    def router(self) -> APIRouter:
-        """The routes."""
-        router = APIRouter(tags=["cart"])
-        router.post("/api/cart", **described(CartDocument, 404, 409, body=CartRequest))(self.put)
+    def routes(self) -> list[Route]:
+        """What is served."""
         of_user = (BY_USER,)
-        router.get("/api/cart", **described(CartDocument, 404, parameters=of_user))(self.show)
-        router.delete("/api/cart", **described(None, 404, parameters=of_user))(self.empty)
-        return router
+        return [
+            route("POST", "/api/cart", self.put,
+                  Says("cart", CartDocument, (404, 409), CartRequest)),
+            route("GET", "/api/cart", self.show,
+                  Says("cart", CartDocument, (404,), parameters=of_user)),
+            route("DELETE", "/api/cart", self.empty,
+                  Says("cart", None, (404,), parameters=of_user)),
+        ]  # fmt: skip
 
     async def put(self, request: Request) -> Response:
         """Have so many units of a product in the cart: sent again, it changes nothing."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
-from storefront.describing import HTTP_JSON, described
+from storefront.describing import HTTP_JSON
 from storefront.documents import CatalogueDocument
+from storefront.endpoint import Says, route
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import Route
+
     from storefront.catalogue import Catalogue
 
 
@@ -21,11 +23,9 @@ class CatalogueApi:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
-    def router(self) -> APIRouter:
-        """The routes."""
-        router = APIRouter(tags=["catalogue"])
-        router.get("/api/products", **described(CatalogueDocument))(self.page)
-        return router
+    def routes(self) -> list[Route]:
+        """What is served."""
+        return [route("GET", "/api/products", self.page, Says("catalogue", CatalogueDocument))]
 
     async def page(self, request: Request) -> Response:
         """A page of products."""

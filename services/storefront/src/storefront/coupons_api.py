@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.contracts.base import message_id
@@ -25,13 +23,17 @@ from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.kafka.cloudevents import record_of
 from shared.kafka.outbound import NotPublishedError
 from storefront.asking import SOURCE
-from storefront.describing import HTTP_JSON, described
+from storefront.describing import HTTP_JSON
 from storefront.documents import AsUser, CouponDocument, EntryDocument, json_bytes
 from storefront.domain import key_id
+from storefront.endpoint import Says, route
 from storefront.metrics import LATE
 from storefront.problems import ProblemError, unavailable, unknown
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import Route
+
     from shared.contracts.base import Message
     from shared.kafka.outbound import Outbound
     from storefront.admission import Admission
@@ -66,33 +68,29 @@ class CouponsApi:
         self._admission = admission
         self._within_s = within_s
 
-    def router(self) -> APIRouter:
-        """The routes."""
-        router = APIRouter(tags=["coupons"])
-        router.post(
-            "/api/coupons/{coupon_id}/issue",
-            **described(CouponDocument, 403, 404, 409, body=AsUser),
-        )(self.issue)
-        router.post(
-            "/api/lotteries/{coupon_id}/entries",
-            **described(EntryDocument, 403, 404, 409, body=AsUser),
-        )(self.enter)
-        return router
+    def routes(self) -> list[Route]:
+        """What is served."""
+        refused = (403, 404, 409)
+        return [
+            route("POST", "/api/coupons/{coupon_id}/issue", self.issue,
+                  Says("coupons", CouponDocument, refused, AsUser)),
+            route("POST", "/api/lotteries/{coupon_id}/entries", self.enter,
+                  Says("coupons", EntryDocument, refused, AsUser)),
+        ]  # fmt: skip
 
-    async def issue(self, request: Request, coupon_id: str) -> Response:
+    async def issue(self, request: Request) -> Response:
         """Ask for a coupon of a campaign."""
-        return await self._ask(request, coupon_id, IssueCoupon)
+        return await self._ask(request, IssueCoupon)
 
-    async def enter(self, request: Request, coupon_id: str) -> Response:
+    async def enter(self, request: Request) -> Response:
         """Enter a lottery."""
-        return await self._ask(request, coupon_id, EnterLottery)
+        return await self._ask(request, EnterLottery)
 
-    async def _ask(
-        self, request: Request, coupon_id: str, model: type[IssueCoupon | EnterLottery]
-    ) -> Response:
+    async def _ask(self, request: Request, model: type[IssueCoupon | EnterLottery]) -> Response:
         caller = self._identity.caller(request)
         wish = await self._bodies.read(request, AsUser)
         user_id = caller.acting_as(wish.user_id)
+        coupon_id: str = request.path_params["coupon_id"]
         if not is_id(coupon_id):
             raise unknown("such campaign")
         command = model(

@@ -32,9 +32,7 @@ from storefront.settings import Settings
 from storefront.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fastapi import APIRouter
+    from starlette.routing import Route
 
     from shared.contracts.base import Message
 
@@ -65,10 +63,10 @@ class Storefront(Process):
             },
         )
         redis = self.closing(Batched(settings.redis_url.get_secret_value(), "storefront", SCRIPTS))
-        routers = self._routers(settings, outbound, redis)
+        routes = self._routes(settings, outbound, redis)
         self.add_server(
             HttpServer(
-                application(routers),
+                application(routes),
                 settings.http_host,
                 settings.http_port,
                 name="HTTP",
@@ -80,9 +78,7 @@ class Storefront(Process):
         if settings.identity == "open":
             _log.warning("identity_open", detail="whoever asks is who they say: for trying out")
 
-    def _routers(
-        self, settings: Settings, outbound: Outbound, redis: Batched
-    ) -> Sequence[APIRouter]:
+    def _routes(self, settings: Settings, outbound: Outbound, redis: Batched) -> list[Route]:
         identity, admission = Identity(settings), Admission(settings.in_flight_at_most)
         bodies = Bodies(bytes_at_most=settings.body_bytes_at_most, within_s=settings.body_within_s)
         store = Store(
@@ -96,14 +92,15 @@ class Storefront(Process):
         stock = self.closing(Peer("stock", settings.stock_url))
         within_s = settings.answer_within_s
         desk = Desk(self._orders_heard, outbound, orders, within_s=within_s)
-        return (
-            CatalogueApi(Catalogue(stock)).router(),
-            CartApi(store, bodies, identity).router(),
-            OrdersApi(desk, store, bodies, identity, admission).router(),
-            CouponsApi(
-                self._coupons_heard, outbound, bodies, identity, admission, within_s=within_s
-            ).router(),
+        coupons = CouponsApi(
+            self._coupons_heard, outbound, bodies, identity, admission, within_s=within_s
         )
+        return [
+            *CatalogueApi(Catalogue(stock)).routes(),
+            *CartApi(store, bodies, identity).routes(),
+            *OrdersApi(desk, store, bodies, identity, admission).routes(),
+            *coupons.routes(),
+        ]
 
     async def _prepare(self) -> None:
         await verify_topics(self._kafka, ["orders.commands.v1", "orders.events.v1"])

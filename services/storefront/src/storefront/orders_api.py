@@ -7,18 +7,21 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.contracts.ids import is_id
 from shared.contracts.order_document import ORDERS_AT_MOST, OrderDocument
 from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
-from storefront.describing import HTTP_JSON, described
+from storefront.describing import HTTP_JSON
 from storefront.documents import CancelRequest, PayRequest, PlaceRequest, json_bytes
 from storefront.domain import OUTCOMES, Answer, key_id
-from storefront.problems import ProblemError, invalid
+from storefront.endpoint import Says, route
+from storefront.problems import ProblemError, invalid, unknown
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import Route
+
     from shared.contracts.order_parts import OrderStatus
     from storefront.admission import Admission
     from storefront.asking import Desk
@@ -43,23 +46,20 @@ class OrdersApi:
         self._identity = identity
         self._admission = admission
 
-    def router(self) -> APIRouter:
-        """The routes."""
-        router = APIRouter(tags=["orders"])
-        router.post(
-            "/api/orders",
-            **described(OrderDocument, 202, 403, 409, 422, 429, body=PlaceRequest, keyed=True),
-        )(self.place)
-        router.get("/api/orders/{order_id}", **described(OrderDocument, 404))(self.show)
-        router.post(
-            "/api/orders/{order_id}/payment",
-            **described(OrderDocument, 202, 404, 409, 422, body=PayRequest, keyed=True),
-        )(self.pay)
-        router.post(
-            "/api/orders/{order_id}/cancel",
-            **described(OrderDocument, 202, 404, 409, 422, body=CancelRequest),
-        )(self.cancel)
-        return router
+    def routes(self) -> list[Route]:
+        """What is served."""
+        changed = (202, 404, 409, 422)
+        placed = (202, 403, 409, 422, 429)
+        order = OrderDocument
+        return [
+            route("POST", "/api/orders", self.place,
+                  Says("orders", order, placed, PlaceRequest, keyed=True)),
+            route("GET", "/api/orders/{order_id}", self.show, Says("orders", order, (404,))),
+            route("POST", "/api/orders/{order_id}/payment", self.pay,
+                  Says("orders", order, changed, PayRequest, keyed=True)),
+            route("POST", "/api/orders/{order_id}/cancel", self.cancel,
+                  Says("orders", order, changed, CancelRequest)),
+        ]  # fmt: skip
 
     async def place(self, request: Request) -> Response:
         """Place an order. Answered once stock and coupon are held, or it is paid."""
@@ -82,17 +82,18 @@ class OrdersApi:
         await self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
-    async def show(self, request: Request, order_id: str) -> Response:
+    async def show(self, request: Request) -> Response:
         """An order as it is now."""
         caller = self._identity.caller(request)
-        order = await self._desk.show(order_id, caller.user_id)
+        order = await self._desk.show(_order_id(request), caller.user_id)
         return Response(json_bytes(order), media_type=HTTP_JSON)
 
-    async def pay(self, request: Request, order_id: str) -> Response:
+    async def pay(self, request: Request) -> Response:
         """Pay an order that was placed to be paid later. Answered once it is paid, or never will
         be."""
         caller = self._identity.caller(request)
         wish = await self._bodies.read(request, PayRequest)
+        order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
         key = _key(request)
         command = PayOrder(order_id=order_id, user_id=user_id, payment=wish.payment)
@@ -104,10 +105,11 @@ class OrdersApi:
         await self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
-    async def cancel(self, request: Request, order_id: str) -> Response:
+    async def cancel(self, request: Request) -> Response:
         """Cancel an order that isn't paid. What was done for it is undone first."""
         caller = self._identity.caller(request)
         wish = await self._bodies.read(request, CancelRequest)
+        order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
         command = CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason)
         with self._admission.admitted():
@@ -135,6 +137,13 @@ class OrdersApi:
     async def _settled(self, user_id: str, order_id: str, answer: Answer) -> None:
         if answer.order is not None and answer.order.status in OUTCOMES:
             await self._store.give_place_back(user_id, order_id)
+
+
+def _order_id(request: Request) -> str:
+    order_id: str = request.path_params["order_id"]
+    if not is_id(order_id):
+        raise unknown("such order")
+    return order_id
 
 
 def _order(order_id: str, user_id: str, wish: PlaceRequest) -> PlaceOrder:
