@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-FLUSH_INTERVAL_S = 0.2
+FLUSH_INTERVAL_S = 1.0
+"""A process that dies meanwhile reads again what it handled in that time."""
 COMMIT_TIMEOUT_S = 5.0
 
 

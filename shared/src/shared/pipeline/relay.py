@@ -29,7 +29,7 @@ MESSAGES_AT_ONCE = 2_000
 MEMORY_BYTES = 64 * 1024 * 1024
 """What may wait in memory, of keys and values: 20,000 messages of the usual size are a third of
 it, as many dead letters would be gigabytes."""
-MARK_INTERVAL_S = 0.1
+MARK_INTERVAL_S = 0.5
 """Marks wait for so long for others to go with: a process that dies meanwhile publishes again what
 it published in that time."""
 
