@@ -14,7 +14,7 @@ from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
 from shared.pipeline.messages import Delivery, Received, Refusal
 from shared.pipeline.offsets import Offsets
-from shared.pipeline.subscriber import PatientSubscriber, decode, parse
+from shared.pipeline.subscriber import PatientSubscriber
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 
@@ -90,14 +90,13 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=max(session_ms, 10_000),
             fetch_max_wait_ms=500,
             listener=self,
-            parser=parse,
-            decoder=decode,
             no_reply=True,
         )
         # the factory knows no other class; this one adds no slots
         self._subscriber.__class__ = PatientSubscriber
         self._subscriber.max_bytes = settings.chunk_bytes
-        self._subscriber(self._handle)
+        self._subscriber.take = self._handle
+        self._subscriber(self._handle)  # it reads only where it has a handler
 
     def consumer(self) -> AIOKafkaConsumer | None:
         """The running consumer, None before the start and after the stop."""

@@ -6,12 +6,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
-from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.contracts.reading import MAX_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
     Records = tuple[ConsumerRecord[Any, Any], ...]
@@ -31,6 +32,16 @@ class PatientSubscriber(BatchSubscriber):
     """What a chunk may hold of keys, values and headers, as they are once unpacked: a fetch is
     bounded in what came over the wire, and what compresses well is a thousand times that."""
     _error: KafkaError | None = None
+    take: Callable[[Records], Awaitable[None]]
+    """What is done with a chunk. It never raises."""
+
+    async def consume_one(self, msg: Records) -> None:
+        """Give the records as they are to `take`.
+
+        FastStream's own way to a handler, through contexts, middlewares and a message of its own,
+        costs as much as reading a chunk of ten, and its parser raises on null or binary headers.
+        """
+        await self.take(msg)
 
     async def get_msg(self, consumer: AIOKafkaConsumer) -> Records:
         """The records that are there, or those that come first; none after the timeout.
@@ -81,20 +92,3 @@ class PatientSubscriber(BatchSubscriber):
 def _bytes_of(record: ConsumerRecord[Any, Any]) -> int:
     headers = sum([len(content) for _, content in record.headers if content])
     return len(record.key or b"") + len(record.value or b"") + headers
-
-
-async def parse(records: Records) -> KafkaAckableMessage:
-    """Give FastStream the raw records: its own parser raises on null or binary headers.
-
-    This and the decoder are coroutines because FastStream runs plain functions in a thread, and
-    a chunk would wait for the interpreter to switch there and back.
-    """
-    return KafkaAckableMessage(
-        raw_message=records, body=records, headers={}, message_id="", correlation_id="",
-        consumer=FAKE_CONSUMER,
-    )  # fmt: skip
-
-
-async def decode(message: KafkaAckableMessage) -> Any:
-    """The records again."""
-    return message.body
