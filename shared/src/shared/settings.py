@@ -14,6 +14,8 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.database.pool import ACQUIRE_TIMEOUT_S
+
 _Settings = TypeVar("_Settings", bound="ProcessSettings")
 
 
@@ -67,6 +69,9 @@ class ProcessSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
 
+    # limits
+    # a question to Redis whose answer was lost is asked again so often, within a second in all
+    redis_retries: int = Field(default=3, ge=0, le=20)
     stop_grace_s: float = Field(default=9.0, ge=1)
     publish_timeout_s: float = Field(default=15.0, ge=1)
 
@@ -102,7 +107,11 @@ class ServiceSettings(ProcessSettings):
     chunk_messages: int = Field(default=500, ge=1, le=5_000)
     # keys, values and headers; a chunk takes one message at least
     chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    # between the starts of two chunks of one group while messages keep coming
+    chunk_interval_s: float = Field(default=0.02, ge=0, le=1)
     database_connections: int = Field(default=8, ge=3, le=200)
+    # who finds them all taken waits so long, and is told then; chunks and loops try again
+    database_acquire_timeout_s: float = Field(default=ACQUIRE_TIMEOUT_S, ge=0.1, le=300)
     session_timeout_s: float = Field(default=6.0, ge=1, le=300)
     relay_memory_messages: int = Field(default=20_000, ge=1)
     outbox_lease_s: float = Field(default=30.0, ge=1)

@@ -95,6 +95,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         # the factory knows no other class; this one adds no slots
         self._subscriber.__class__ = PatientSubscriber
         self._subscriber.max_bytes = settings.chunk_bytes
+        self._subscriber.interval_s = settings.chunk_interval_s
         self._subscriber.take = self._handle
         self._subscriber(self._handle)  # it reads only where it has a handler
 
