@@ -151,13 +151,16 @@ ON CONFLICT DO NOTHING
 RETURNING event_id;
 
 -- name: forget_events!
--- A batch of callbacks whose repetitions can't come any more.
+-- A batch of callbacks whose repetitions can't come any more. An array and no IN: a plan may run the
+-- subquery of an IN more than once, and the limit with it. What another instance is deleting is
+-- passed by, so that two never wait for each other.
 DELETE FROM gateway_event
-WHERE event_id IN (
+WHERE event_id = ANY (ARRAY(
     SELECT event_id FROM gateway_event
     WHERE received_at < now() - make_interval(secs => :keep_s)
+    ORDER BY received_at
     LIMIT :events
-);
+    FOR UPDATE SKIP LOCKED));
 
 -- name: insert_entries!
 -- The primary key is the last defence: a transaction happens once.

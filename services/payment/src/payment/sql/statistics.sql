@@ -56,15 +56,18 @@ ORDER BY at, transaction_id, account;
 -- only watched, and what waits for a person. Where the order was told that no money moved, its charge
 -- is only asked for, as one that is watched, and never sent. A refund that waits has nothing to ask,
 -- nor has one that its payment doesn't owe. The end of a lease that ran out stays as it is: until
--- then the gateway took what was sent under it. Rows are locked in key order, as everywhere; whoever
--- takes a lease meanwhile is waited for, and has it then.
-WITH due AS (
-    SELECT call.key, payment.state IN ('TOMBSTONE', 'REFUSED') AS is_over
-    FROM gateway_call AS call JOIN payment USING (order_id)
+-- then the gateway took what was sent under it. The payment is locked before its calls, and these in
+-- key order, as everywhere: who waits for a call alone looks at that row again, and at the payment as
+-- it was before the wait. Whoever takes a lease meanwhile is waited for, and has it then.
+WITH asked AS MATERIALIZED (
+    SELECT order_id, state FROM payment WHERE order_id = :order_id::text FOR UPDATE
+), due AS (
+    SELECT call.key, asked.state IN ('TOMBSTONE', 'REFUSED') AS is_over
+    FROM gateway_call AS call JOIN asked USING (order_id)
     WHERE call.key IN ('payment:' || :order_id::text, 'refund:' || :order_id::text)
       AND call.state IN ('INTENDED', 'UNKNOWN', 'ABSENT', 'WATCHED', 'QUARANTINED')
       AND (call.owner IS NULL OR call.next_at <= now())
-      AND (call.state <> 'QUARANTINED' OR call.kind = 'charge' OR payment.state = 'REFUNDING')
+      AND (call.state <> 'QUARANTINED' OR call.kind = 'charge' OR asked.state = 'REFUNDING')
     ORDER BY call.key
     FOR UPDATE OF call
 )
