@@ -90,7 +90,7 @@ async def _nobody_listens(request: Request, error: Exception) -> Response:
 async def _database_away(request: Request, error: Exception) -> Response:
     if not (
         leaves_pool_stale(error)
-        or cause(error) == "timeout"
+        or cause(error) in ("timeout", "deadlock")
         or isinstance(error, asyncpg.TooManyConnectionsError)
         # a connection or a pool that is closed; a wrong argument is a defect and stays one
         or (isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError))

@@ -83,11 +83,14 @@ class Coupons:
     valkey: Valkey
     replicas: dict[int, Replica] = field(default_factory=dict)
 
-    def replica(self, number: int = 0, *, through: str | None = None, **how: Any) -> Replica:
-        """The instance of this number; where it is new, it sees Redis at `through`."""
+    def replica(
+        self, number: int = 0, *, through: str | None = None, on: Pool | None = None, **how: Any
+    ) -> Replica:
+        """The instance of this number; where it is new, it sees Redis at `through`, and Postgres
+        through the pool `on`."""
         if number not in self.replicas:
             url = through or self.valkey.url
-            self.replicas[number] = Replica(number, self.pool, url, **how)
+            self.replicas[number] = Replica(number, on or self.pool, url, **how)
         return self.replicas[number]
 
     async def run(self, *messages: Message) -> list[dict[str, Any]]:

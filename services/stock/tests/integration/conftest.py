@@ -65,7 +65,7 @@ class Replica:
 class MakeReplica(Protocol):
     """The fixture `replica`."""
 
-    def __call__(self, number: int) -> Replica: ...
+    def __call__(self, number: int, on: Pool | None = None) -> Replica: ...
 
 
 class Counters(Protocol):
@@ -82,11 +82,11 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def replica(pool: Pool, valkey: Valkey) -> AsyncIterator[MakeReplica]:
-    """Makes instances on the test's database: `replica(1)`."""
+    """Makes instances on the test's database: `replica(1)`, or on a pool of the test's own."""
     made: list[Replica] = []
 
-    def make(number: int) -> Replica:
-        made.append(Replica(number, pool, valkey.url))
+    def make(number: int, on: Pool | None = None) -> Replica:
+        made.append(Replica(number, on or pool, valkey.url))
         return made[-1]
 
     yield make

@@ -12,7 +12,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -34,6 +34,10 @@ _ROLE_TIMEOUTS = {
     "idle_in_transaction_session_timeout": "2s",
     "statement_timeout": "30s",
 }
+
+# Who waited for the lock must see what its holder did: at a higher level the view is older than the
+# lock, and what ran would run again.
+_AFTER_THE_LOCK: Final = "read_committed"
 
 
 class MigrationError(Exception):
@@ -88,7 +92,7 @@ async def bootstrap(admin_dsn: str, schemas: Sequence[str], password: str) -> No
     """
     connection = await asyncpg.connect(admin_dsn)
     try:
-        async with connection.transaction():
+        async with connection.transaction(isolation=_AFTER_THE_LOCK):
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('bootstrap'))")
             database = str(await connection.fetchval("SELECT current_database()"))
             await _ensure_role(connection, OPERATOR, password)
@@ -124,7 +128,7 @@ async def migrate(dsn: str, schema: str, package: str) -> list[str]:
     """
     connection = await asyncpg.connect(dsn)
     try:
-        async with connection.transaction():
+        async with connection.transaction(isolation=_AFTER_THE_LOCK):
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", schema)
             await connection.execute("SET LOCAL statement_timeout = 0")
             await connection.execute(f"SET LOCAL search_path = {_identifier(schema)}")

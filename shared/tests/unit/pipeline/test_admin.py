@@ -95,6 +95,8 @@ def raising(error: Exception) -> httpx.AsyncClient:
         asyncpg.CannotConnectNowError("it starts"),
         asyncpg.ConnectionDoesNotExistError("cut"),
         asyncpg.QueryCanceledError("statement timeout"),
+        asyncpg.DeadlockDetectedError("by a statement by hand"),
+        asyncpg.SerializationError("the same"),
         asyncpg.TooManyConnectionsError("full"),
         asyncpg.InterfaceError("pool is closing"),
     ],
