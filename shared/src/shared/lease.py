@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.database import Queries
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from shared.database import Pool
@@ -26,7 +25,7 @@ class Lease:
 
     async def take(self) -> int | None:
         """Take or renew the lease; returns its fencing token, or None while another holds it."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             token = await _queries.take_lease.value(
                 connection, name=self._name, holder=self._holder, lease_s=self._lease_s
             )
@@ -35,5 +34,5 @@ class Lease:
     async def acted_late(self) -> None:
         """Raise the token: what this process did may have come after its lease had ended, and the
         holder's next `take` shows it."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             await _queries.raise_lease_token.run(connection, name=self._name)

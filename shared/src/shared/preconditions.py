@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-ACQUIRE_TIMEOUT_S = 5.0
 _REFUSED_LOGIN = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -57,7 +56,7 @@ async def wait_until_fit(
     attempt = 0
     while True:
         try:
-            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with pool.acquire() as connection:
                 waiting = await pending(connection, package)
             if not waiting:
                 await verify_topics(kafka, topics)

@@ -66,6 +66,7 @@ class Service(Process):
             settings.database_url.get_secret_value(),
             name=settings.instance_id,
             max_connections=settings.database_connections,
+            acquire_timeout_s=settings.database_acquire_timeout_s,
         )
         self._package = package
         self._publisher = Publisher(

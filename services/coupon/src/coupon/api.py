@@ -19,7 +19,6 @@ from shared.contracts.coupon import CampaignKind, CampaignLife
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
 from shared.database import Queries
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +119,7 @@ class CampaignsApi:
         )
 
     async def _read_page(self, page: Page) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.read_campaigns.rows(
                 connection,
                 after=page.after or "",
@@ -132,7 +131,7 @@ class CampaignsApi:
     async def _read_campaign(self, coupon_id: str) -> dict[str, Any] | None:
         """One moment for all of it: what was issued is what the states add up to."""
         async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             row = await _find(connection, coupon_id)
@@ -147,7 +146,7 @@ class CampaignsApi:
         self, coupon_id: str, page: EntriesPage
     ) -> tuple[str | None, Sequence[asyncpg.Record]]:
         """The campaign's kind, None where there is none, and the entries."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             row = await _find(connection, coupon_id)
             if row is None:
                 return None, ()

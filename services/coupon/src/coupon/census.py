@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from coupon.metrics import CAMPAIGNS
 from coupon.store import queries
 from shared.contracts.coupon import CampaignLife
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from shared.database import Pool
@@ -24,7 +23,7 @@ class Census:
 
     async def run_once(self) -> None:
         """Set the gauges."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             rows = await queries.count_campaigns.rows(connection)
         counts = {row["life"]: row["campaigns"] for row in rows}
         for life in CampaignLife:

@@ -12,7 +12,6 @@ from coupon.campaigns import judge
 from coupon.gates import Answer, Ask, Gate
 from coupon.metrics import ANSWERS, AWAY, REBUILDS, RETURNS_DROPPED
 from coupon.store import Store
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import inbox
 from shared.redis import Reach, RedisAwayError, Returns
 
@@ -55,7 +54,7 @@ class Doorkeeper:
         Gates of `stuck` campaigns are written anew: they turned users away too long while coupons
         were left.
         """
-        async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool().acquire() as connection:
             fresh = await inbox.unknown(connection, requests)
             commands = [cast("IssueCoupon", one.message) for one in fresh]
             store = Store(connection)
@@ -89,7 +88,7 @@ class Doorkeeper:
         """Write gates anew from their rows, unless somebody did since these fences; returns the
         rows. Raises RedisAwayError, and no row has changed then."""
         async with (
-            self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool().acquire() as connection,
             connection.transaction(),
         ):
             store = Store(connection)

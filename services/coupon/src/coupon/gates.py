@@ -10,7 +10,7 @@ import secrets
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from shared.redis import Scripts
+from shared.redis import RETRIES, Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -59,10 +59,10 @@ class Gate(NamedTuple):
 class Gates:
     """The scripts. All raise `RedisAwayError`, within a second or so."""
 
-    def __init__(self, url: str) -> None:
-        """Connects when it is first used."""
+    def __init__(self, url: str, *, retries: int = RETRIES) -> None:
+        """Connects when it is first used; `retries` as in the settings."""
         names = ("admit", "give_back", "write", "read", "forget", "lock", "unlock")
-        self._scripts = Scripts(url, "coupon", names)
+        self._scripts = Scripts(url, "coupon", names, retries=retries)
 
     async def admit(self, asks: Sequence[Ask]) -> list[Answer]:
         """Admit users, in their order."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from coupon.metrics import LOCK_SECONDS, LOCKS_LOST, LOCKS_OVERRULED
 from coupon.store import Store
 from shared import backoff
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.redis import RedisAwayError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Locks:
         renewing = asyncio.create_task(self._renew(coupon_ids, holder)) if held else None
         try:
             async with (
-                self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+                self._pool().acquire() as connection,
                 connection.transaction(),
             ):
                 tokens = await Store(connection).raise_fences(coupon_ids)

@@ -20,7 +20,7 @@ from shared.settings import load_settings
 
 def compose(settings: Settings) -> Service:
     """Wire coupon together."""
-    gates = Gates(settings.redis_url.get_secret_value())
+    gates = Gates(settings.redis_url.get_secret_value(), retries=settings.redis_retries)
     locks = Locks(gates, lambda: service.pool, lease_s=settings.lock_lease_s)
     doorkeeper = Doorkeeper(gates, locks, lambda: service.pool)
     service = Service(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from coupon.metrics import DRIFT
 from coupon.store import Store
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.redis import RedisAwayError, Standstill
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Reconciler:
             if await self._lease.take() is None:
                 self._still.keep_only(())
                 return 0
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._pool.acquire() as connection:
                 rows = await Store(connection).giving_by_gate()
             giving = {row.coupon_id for row in rows}
             self._still.keep_only(giving)

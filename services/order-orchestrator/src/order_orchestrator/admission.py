@@ -16,7 +16,6 @@ from order_orchestrator.metrics import ADMISSION_ROOM
 from order_orchestrator.passes import Pass
 from order_orchestrator.store import queries
 from shared.contracts.orders import PlaceOrder
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class AdmissionLoop:
         admission.freed.clear()
         now_s = asyncio.get_running_loop().time()
         if now_s - self._counted_at_s >= self._interval_s:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._pool.acquire() as connection:
                 row = await queries.count_waiting.row(connection)
             assert row is not None
             admission.counted(row["waiting"], pending=row["pending"])

@@ -139,14 +139,14 @@ class OperatorApi:
         return JSONResponse(saga_document(saga, self._sagas.limits))
 
     async def _read_stuck(self) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.list_stuck.rows(connection, sagas=LISTED_AT_MOST)
 
     async def _read(
         self, order_id: str
     ) -> tuple[asyncpg.Record | None, Sequence[asyncpg.Record], datetime]:
         async with (
-            self._pool.acquire(timeout=5.0) as connection,
+            self._pool.acquire() as connection,
             # one snapshot, so that row and history fit
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):

@@ -41,7 +41,7 @@ def compose(settings: Settings) -> Service:
     )
 
     async def now() -> datetime:
-        async with service.pool.acquire(timeout=5.0) as connection:
+        async with service.pool.acquire() as connection:
             return await sagas.store(connection).now()
 
     horizons = {

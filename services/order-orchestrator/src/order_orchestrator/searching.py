@@ -107,7 +107,7 @@ class SearchApi:
 
     async def _bounded(self, search: Search, read: Any) -> dict[str, Any]:
         async with (
-            self._pool.acquire(timeout=5.0) as connection,
+            self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             await searches.limit_search.run(connection, timeout_ms=str(SEARCH_MS))

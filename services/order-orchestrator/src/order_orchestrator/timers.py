@@ -12,7 +12,6 @@ from order_orchestrator.metrics import ACTIVE, STUCK
 from order_orchestrator.passes import Pass
 from order_orchestrator.store import queries
 from shared.contracts.refusals import CommandRefusal
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Census:
 
     async def run_once(self) -> None:
         """Set the gauges."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             rows = await queries.count_states.rows(connection)
             STUCK.set(await queries.count_stuck.value(connection))
         counts = {row["state"]: row["sagas"] for row in rows}

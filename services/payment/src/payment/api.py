@@ -21,7 +21,6 @@ from shared.admin import faults, in_time, json_problem
 from shared.contracts.explaining import shorten
 from shared.contracts.ids import ID_PATTERN, is_id
 from shared.contracts.payment import CallKind, CallState, PaymentState
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -162,7 +161,7 @@ class PaymentsApi:
             "after": page.after or "", "state": page.state, "payments": page.limit,
         }  # fmt: skip
         async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             if page.open:
@@ -178,7 +177,7 @@ class PaymentsApi:
     async def _read_payment(self, order_id: str) -> dict[str, Any] | None:
         """One moment for all of it: what moved is what its state says."""
         async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             row = await queries.page_of_payments.row(
@@ -192,7 +191,7 @@ class PaymentsApi:
         return found | {"entries": [entry_document(entry) for entry in entries]}
 
     async def _ask(self, order_id: str) -> list[dict[str, Any]]:
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             rows = await queries.ask_anew.rows(connection, order_id=order_id)
         return [call_document(row) for row in rows]
 
@@ -200,11 +199,11 @@ class PaymentsApi:
         return await self._close(order_id, action.operator, action.note)
 
     async def _count(self) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.count_calls.rows(connection)
 
     async def _read_wallet(self, user_id: str) -> asyncpg.Record | None:
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.read_wallet.row(connection, user_id=user_id)
 
 

@@ -8,7 +8,6 @@ from payment.metrics import OLDEST_OPEN, OPEN_CALLS, WATCH_OVERDUE
 from payment.store import Store
 from shared.contracts.payment import CallState
 from shared.database import Queries
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline.sweeper import Swept
 from shared.telemetry.logs import Seldom
 
@@ -39,7 +38,7 @@ class Census:
 
     async def run_once(self) -> None:
         """Set the gauges."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             rows = await queries.count_calls.rows(connection)
         counts = {row["state"]: row["calls"] for row in rows}
         ages_s = {row["state"]: max(row["oldest_s"] or 0.0, 0.0) for row in rows}
@@ -53,6 +52,6 @@ class Census:
 
     async def forget(self) -> Swept:
         """Delete a batch of callbacks that can't come again."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             deleted = await Store(connection).forget_events(KEEP_EVENTS_S, EVENTS_AT_ONCE)
         return Swept(deleted, more=deleted == EVENTS_AT_ONCE)

@@ -19,7 +19,6 @@ from payment.metrics import BREAKER, CALL_SECONDS, CALLS
 from payment.store import Store
 from shared import crash_points
 from shared.contracts.payment import CallState
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Courier:
             return 0
         retries = min(room, self._budget.room(now_s))
         watches = min(room, self._watching.room(now_s))
-        async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool().acquire() as connection:
             begun_s = time.monotonic()
             claimed = await Store(connection).claim_calls(
                 self._owner,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def compose(settings: Settings) -> Service:
     """Wire payment together."""
-    outcomes = Outcomes(settings.redis_url.get_secret_value())
+    outcomes = Outcomes(settings.redis_url.get_secret_value(), retries=settings.redis_retries)
     inflow = Inflow()
     courier = _courier(settings, inflow, lambda: service.pool)
     service = Service(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from payment.metrics import OUTCOMES, OUTCOMES_AWAY, OUTCOMES_DROPPED
 from payment.records import FINGERPRINTED, fingerprint
 from shared.contracts.payment import PaymentCharged, PaymentRefused
-from shared.redis import Cache, Reach, RedisAwayError, Returns
+from shared.redis import RETRIES, Cache, Reach, RedisAwayError, Returns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,9 +41,9 @@ class _Kept(BaseModel):
 class Outcomes:
     """A cache of replies by order."""
 
-    def __init__(self, redis_url: str) -> None:
-        """Connects when something is asked twice."""
-        self._cache = Cache(redis_url, "payment:outcome:", keep_s=KEEP_S)
+    def __init__(self, redis_url: str, *, retries: int = RETRIES) -> None:
+        """Connects when something is asked twice; `retries` as in the settings."""
+        self._cache = Cache(redis_url, "payment:outcome:", keep_s=KEEP_S, retries=retries)
         self.reach = Reach("outcomes", OUTCOMES_AWAY, self._cache.probe)
         self.kept: Returns[Mapping[str, str]] = Returns(
             self._cache.write, self.reach, OUTCOMES_DROPPED

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.contracts.stock import WhenRedisDown
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.redis import Reach, RedisAwayError, Returns
 from stock.admission import Admission, Answers, is_hopeless
 from stock.counters import Move, Take, TakeLine
@@ -80,7 +79,7 @@ class Admitter:
         """Write counters anew from their rows, unless somebody did since these fences; returns how
         many. Raises RedisAwayError, and no row has changed then."""
         async with (
-            self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool().acquire() as connection,
             connection.transaction(),
         ):
             store = Store(connection)
@@ -124,7 +123,7 @@ class Admitter:
         if not hot:
             return []
         items = {item.product_id for command in hot for item in command.items}
-        async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool().acquire() as connection:
             store = Store(connection)
             rows = await store.read_products(sorted(items))
             decided = await store.decided({command.order_id for command in hot})

@@ -6,7 +6,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.telemetry.logs import get_logger
 from stock.advice import WINDOW_S, advise
 from stock.metrics import SWITCHES
@@ -47,7 +46,7 @@ class Adviser:
         self._switched_at_s = {
             product_id: at_s for product_id, at_s in self._switched_at_s.items() if at_s > since_s
         }
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             store = Store(connection)
             await store.forget_contention(KEPT_S)
             measured = await store.contention(WINDOW_S)

@@ -143,7 +143,7 @@ class LevelsApi:
         }
 
     async def _read_page(self, page: Page) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.page_of_levels.rows(
                 connection,
                 after=page.after or "",
@@ -162,15 +162,15 @@ class LevelsApi:
             return await queries.products_named.rows(connection, product_ids=ids)
 
     async def _read_level(self, product_id: str) -> asyncpg.Record | None:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.read_levels.row(connection, product_ids=[product_id])
 
     async def _read_product(self, product_id: str) -> asyncpg.Record | None:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.show_product.row(connection, product_id=product_id)
 
     async def _advise(self) -> list[tuple[Product, Tally]]:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             store = Store(connection)
             measured = await store.contention(WINDOW_S)
             found = [*await store.read_products(measured), *await store.auto_products(measured)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from stock.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +37,6 @@ class Contention:
         contended = {key: one for key, one in tallies.items() if one.is_contended}
         most = sorted(contended, key=lambda key: contended[key][1:], reverse=True)[:PRODUCTS_KEPT]
         if most:
-            async with self._pool().acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._pool().acquire() as connection:
                 await Store(connection).add_contention({key: contended[key] for key in most})
         return len(most)

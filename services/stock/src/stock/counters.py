@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.redis import Scripts
+from shared.redis import RETRIES, Scripts
 from stock.records import Fence
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ class HotCounters:
     """The scripts, as typed calls. All raise `RedisAwayError`. An order asks again under the same
     id, so that a reply that was lost changes nothing."""
 
-    def __init__(self, url: str) -> None:
-        """Connects when it is first used."""
+    def __init__(self, url: str, *, retries: int = RETRIES) -> None:
+        """Connects when it is first used; `retries` as in the settings."""
         names = ("admit", "take_back", "move", "write", "read")
-        self._scripts = Scripts(url, "stock", names)
+        self._scripts = Scripts(url, "stock", names, retries=retries)
 
     async def admit(self, takes: Sequence[Take]) -> list[Answer]:
         """Admit orders, in their order, by the counters under the fences of their lines."""

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final
 
 from shared.contracts.stock import StockLevel
 from shared.database import Queries
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.kafka.cloudevents import record_of
 from stock.metrics import LEVELS
 
@@ -79,7 +78,7 @@ class LevelFeed:
         await self._renew()
         if self._token is None:
             return 0
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             await self._find_moved(connection)
             await self._compare_page(connection)
             batch = list(islice(self._waiting, LEVELS_AT_ONCE))

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from shared.contracts.stock import StockLow
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import Outgoing
 from stock.levels import queries
 from stock.metrics import LOW_PRODUCTS
@@ -62,5 +61,5 @@ class LowStockCount:
 
     async def run_once(self) -> None:
         """Count them."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             LOW_PRODUCTS.set(await queries.count_low.value(connection, units=self._units))

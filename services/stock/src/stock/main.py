@@ -26,7 +26,8 @@ LOW_STOCK_INTERVAL_S = 10.0
 
 def compose(settings: Settings) -> Service:
     """Wire stock together."""
-    admitter = Admitter(HotCounters(settings.redis_url.get_secret_value()), lambda: service.pool)
+    counters = HotCounters(settings.redis_url.get_secret_value(), retries=settings.redis_retries)
+    admitter = Admitter(counters, lambda: service.pool)
     contention = Contention(lambda: service.pool)
     service = Service(
         "stock",

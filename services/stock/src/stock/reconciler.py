@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.contracts.base import MAX_TOTAL
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.redis import RedisAwayError, Standstill
 from stock.metrics import DRIFT
 from stock.store import Store
@@ -44,7 +43,7 @@ class Reconciler:
             if await self._lease.take() is None:
                 self._still.keep_only(())
                 return 0
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._pool.acquire() as connection:
                 rows = await Store(connection).hot_products()
             self._admitter.learn(rows)
             self._still.keep_only({row.product_id for row in rows})

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from shared import backoff, crash_points
 from shared.database import Write, faults
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import answers, inbox, outbox
 from shared.pipeline.dead_letters import dead_letter
 from shared.pipeline.messages import ApartError, Committed, Delivery, Outgoing, Refusal
@@ -122,7 +121,7 @@ class ChunkRunner:
     ) -> _Written:
         route = self._route
         async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool.acquire() as connection,
             connection.transaction(),
         ):
             refused = list(refusals)

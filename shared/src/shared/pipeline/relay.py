@@ -125,7 +125,7 @@ class Relay:
             self._mark_wake.clear()
             marked, self._unmarked = self._unmarked, []
             try:
-                async with self._pool.acquire(timeout=backoff.LONGEST_S) as connection:
+                async with self._pool.acquire() as connection:
                     await outbox.mark_published(connection, marked)
             except Exception as error:  # noqa: BLE001 - counted, and tried again
                 attempt += 1

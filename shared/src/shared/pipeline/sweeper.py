@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.database import Queries
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import outbox
 from shared.telemetry import metrics
 
@@ -47,7 +46,7 @@ class Sweeper:
 
         The first pass of a process takes its own chunks at once: those its predecessor left.
         """
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             pending, age_s = await outbox.backlog(connection)
             metrics.OUTBOX_PENDING.set(pending)
             metrics.OUTBOX_OLDEST_AGE.set(age_s)
@@ -62,7 +61,7 @@ class Sweeper:
                 )
         if chunks:
             await self._relay.publish(chunks)
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._pool.acquire() as connection:
                 await outbox.mark_published(connection, [chunk.chunk_id for chunk in chunks])
             metrics.SWEPT.labels("any").inc(len(chunks))
         more = len(chunks) == CHUNKS_AT_ONCE
@@ -81,7 +80,7 @@ class Janitor:
 
     async def run_once(self) -> Swept:
         """Delete one batch."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             deleted = await outbox.delete_published(
                 connection, keep_s=self._keep_public_s, limit_chunks=DELETED_CHUNKS_AT_ONCE
             )
@@ -98,7 +97,7 @@ class InboxJanitor:
 
     async def run_once(self) -> Swept:
         """Delete one batch."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             forgotten = await _queries.forget_old_messages.run(
                 connection, keep_s=self._keep_inbox_s, rows=DELETED_INBOX_ROWS_AT_ONCE
             )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shared import crash_points
 from shared.database import Write
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 from shared.pipeline import outbox
 from shared.pipeline.messages import Committed, Outgoing
 
@@ -39,7 +38,7 @@ class Work:
     ) -> _Result:
         """Do it once; what it raises undoes it. Returns its result, after the commit."""
         async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._pool.acquire() as connection,
             connection.transaction(),
         ):
             result, outgoing = await do(connection)

@@ -2,13 +2,14 @@
 
 from shared.redis.batching import Batched
 from shared.redis.cache import Cache
-from shared.redis.connection import RedisAwayError
+from shared.redis.connection import RETRIES, RedisAwayError
 from shared.redis.reach import Reach
 from shared.redis.returns import Returns
 from shared.redis.scripts import Scripts
 from shared.redis.standstill import STILL_PASSES, Standstill
 
 __all__ = [
+    "RETRIES",
     "STILL_PASSES",
     "Batched",
     "Cache",

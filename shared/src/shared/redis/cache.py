@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.redis.connection import answer, connect
+from shared.redis.connection import RETRIES, answer, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Cache:
     """Keys under one prefix, with one lifetime. All raise `RedisAwayError`, within a second."""
 
-    def __init__(self, url: str, prefix: str, *, keep_s: int) -> None:
-        """Connects when it is first used, and again after each loss."""
-        self._redis = connect(url)
+    def __init__(self, url: str, prefix: str, *, keep_s: int, retries: int = RETRIES) -> None:
+        """Connects when it is first used, and again after each loss; `retries` as in `connect`."""
+        self._redis = connect(url, retries=retries)
         self._prefix = prefix
         self._keep_s = keep_s
 

@@ -19,16 +19,19 @@ _T = TypeVar("_T")
 
 ANSWER_WITHIN_S = 0.25
 RETRIES = 3
-"""Asked again with the same arguments: what is asked must bear that its reply was lost."""
+"""Asked again with the same arguments, unless the settings say otherwise (`REDIS_RETRIES`): what is
+asked must bear that its reply was lost."""
 ALL_WITHIN_S = 1.0
+"""However often it is asked again: whoever waits holds no lock, and goes on without Redis then."""
 
 
 class RedisAwayError(Exception):
     """Redis doesn't answer, or refuses to: out of memory, read-only, loading."""
 
 
-def connect(url: str) -> Redis:
-    """A client that connects when it is first used, and again after each loss."""
+def connect(url: str, *, retries: int = RETRIES) -> Redis:
+    """A client that connects when it is first used, and again after each loss. A question whose
+    answer was lost, or didn't come in time, is asked `retries` times more."""
     client: Redis = Redis.from_url(
         url,
         decode_responses=True,
@@ -36,7 +39,7 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=ANSWER_WITHIN_S,
         retry=Retry(
             ExponentialBackoff(cap=0.1, base=0.01),
-            RETRIES,
+            retries,
             supported_errors=(LostError, SlowError),
         ),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
-from shared.redis.connection import answer, connect
+from shared.redis.connection import RETRIES, answer, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 class Scripts:
     """The files `lua/*.lua` of a package. All raise `RedisAwayError`, within `ALL_WITHIN_S`."""
 
-    def __init__(self, url: str, package: str, names: Iterable[str]) -> None:
-        """Connects when it is first used, and again after each loss."""
-        self._redis = connect(url)
+    def __init__(
+        self, url: str, package: str, names: Iterable[str], *, retries: int = RETRIES
+    ) -> None:
+        """Connects when it is first used, and again after each loss; `retries` as in `connect`."""
+        self._redis = connect(url, retries=retries)
         self._texts = {
             name: (files(package) / f"lua/{name}.lua").read_text("utf-8") for name in names
         }

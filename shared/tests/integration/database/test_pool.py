@@ -49,6 +49,18 @@ async def test_f49_an_exhausted_pool_gives_up_in_time(pool: Pool) -> None:
     assert await pool.fetchval("SELECT 1") == 1
 
 
+async def test_f49_a_pool_bounds_the_wait_of_who_names_no_time(database: Database) -> None:
+    async with connect_pool(
+        database.dsn("stock"), name="stock-0", max_connections=1, acquire_timeout_s=0.05
+    ) as pool:
+        async with pool.acquire():
+            with pytest.raises(TimeoutError):
+                await pool.acquire()
+            with pytest.raises(TimeoutError):
+                await pool.fetchval("SELECT 1")
+        assert await pool.fetchval("SELECT 1") == 1
+
+
 async def test_f49_a_slow_statement_is_cut_off_and_the_connection_is_used_again(
     pool: Pool,
 ) -> None:
