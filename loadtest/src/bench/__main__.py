@@ -20,9 +20,12 @@ from bench.campaigns.run import run as run_campaigns
 from bench.compare import compare
 from bench.errors import BenchError
 from bench.page import comparison_page, run_page
-from bench.plan import COUPON_STATE, REPORTS, STATE, STOCK_STATE, Plan
+from bench.plan import COUPON_STATE, REPORTS, SETTINGS_STATE, STATE, STOCK_STATE, Plan
 from bench.record import load, save
 from bench.run import run
+from bench.settings.plan import SettingsPlan
+from bench.settings.report import print_settings
+from bench.settings.run import run as run_settings
 from bench.strategies.plan import StockPlan
 from bench.strategies.report import print_strategies, strategies_page
 from bench.strategies.run import run as run_strategies
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-_P = TypeVar("_P", Plan, StockPlan, CouponPlan)
+_P = TypeVar("_P", Plan, StockPlan, CouponPlan, SettingsPlan)
 
 
 def main() -> int:
@@ -91,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(one, defaults, STATE)
     _add_stock(commands)
     _add_coupon(commands)
+    _add_settings(commands)
     two = commands.add_parser(
         "compare",
         help="what changed from one run to another",
@@ -149,8 +153,31 @@ def _add_coupon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_common(parser, defaults, COUPON_STATE)
 
 
+def _add_settings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    defaults = SettingsPlan()
+    parser = commands.add_parser(
+        "settings",
+        help="measure why settings have their defaults, in less than 6 minutes",
+        description="Puts other values beside the defaults of four settings: connections of a"
+        " pool, retries of Redis, requests to the gateway at once, and the pause before one is made"
+        " again. On a stack of payment alone, which is gone afterwards. Prints the tables that"
+        " loadtest/SETTINGS.md has, and writes the figures (JSON).",
+    )
+    parser.set_defaults(run=_settings)
+    _add_sizes(
+        parser,
+        defaults,
+        transactions="through each pool",
+        questions="to Redis",
+        charges="of each backlog at the gateway",
+    )
+    _add_common(parser, defaults, SETTINGS_STATE)
+
+
 def _add_sizes(
-    parser: argparse.ArgumentParser, defaults: StockPlan | CouponPlan, **helps: str
+    parser: argparse.ArgumentParser,
+    defaults: StockPlan | CouponPlan | SettingsPlan,
+    **helps: str,
 ) -> None:
     """Whole numbers of a plan."""
     for name, text in helps.items():
@@ -161,7 +188,9 @@ def _add_sizes(
 
 
 def _add_common(
-    parser: argparse.ArgumentParser, defaults: Plan | StockPlan | CouponPlan, state: Path
+    parser: argparse.ArgumentParser,
+    defaults: Plan | StockPlan | CouponPlan | SettingsPlan,
+    state: Path,
 ) -> None:
     parser.add_argument(
         "--repeats", type=int, default=defaults.repeats,
@@ -225,6 +254,15 @@ def _coupon(arguments: argparse.Namespace) -> int:
     out = _save(screen, record, arguments, "-coupon")
     print_campaigns(screen, record)
     _write_page(screen, record, out, campaigns_page(record))
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    screen = console()
+    record = run_settings(_plan(SettingsPlan, arguments), arguments.state, _teller(screen))
+    out = _save(screen, record, arguments, "-settings")
+    print_settings(screen, record)
+    screen.print(f"{record.took_s:.0f} s; {out} holds the figures", markup=False)
     return 0
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 STATE = Path(".state/bench")
 STOCK_STATE = Path(".state/bench-stock")
 COUPON_STATE = Path(".state/bench-coupon")
+SETTINGS_STATE = Path(".state/bench-settings")
 REPORTS = Path("loadtest/reports")
 
 
