@@ -14,7 +14,6 @@ from order_orchestrator.store import queries, read_saga
 from shared.admin import in_time, json_problem
 from shared.contracts.ids import is_id
 from shared.contracts.order_document import ORDERS_AT_MOST, StoredOrder, StoredOrders
-from shared.database.pool import ACQUIRE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +55,7 @@ class OrdersApi:
         return Response(content, media_type="application/json")
 
     async def _read(self, ids: Sequence[str]) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.read_sagas.rows(connection, order_ids=ids)
 
 

@@ -152,13 +152,13 @@ class LevelsApi:
             )
 
     async def _read_catalogue(self, page: CataloguePage) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.page_of_products.rows(
                 connection, after=page.after or "", products=page.limit
             )
 
     async def _read_named(self, ids: Sequence[str]) -> Sequence[asyncpg.Record]:
-        async with self._pool.acquire(timeout=5.0) as connection:
+        async with self._pool.acquire() as connection:
             return await queries.products_named.rows(connection, product_ids=ids)
 
     async def _read_level(self, product_id: str) -> asyncpg.Record | None:

@@ -62,7 +62,14 @@ class Storefront(Process):
                 "coupon.events.v1": self._coupons_heard.take,
             },
         )
-        redis = self.closing(Batched(settings.redis_url.get_secret_value(), "storefront", SCRIPTS))
+        redis = self.closing(
+            Batched(
+                settings.redis_url.get_secret_value(),
+                "storefront",
+                SCRIPTS,
+                retries=settings.redis_retries,
+            )
+        )
         routes = self._routes(settings, outbound, redis)
         self.add_server(
             HttpServer(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoScriptError, RedisError
 
-from shared.redis.connection import RedisAwayError, answer, connect
+from shared.redis.connection import RETRIES, RedisAwayError, answer, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,10 +21,12 @@ COMMANDS_AT_ONCE: Final = 500
 class Batched:
     """Redis for many callers at once. All raise `RedisAwayError`."""
 
-    def __init__(self, url: str, package: str, scripts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, url: str, package: str, scripts: Iterable[str] = (), *, retries: int = RETRIES
+    ) -> None:
         """`scripts` are names of `lua/*.lua` of a package. Connects when it is first used, and
         again after each loss."""
-        self._redis = connect(url)
+        self._redis = connect(url, retries=retries)
         self._texts = {
             name: (files(package) / f"lua/{name}.lua").read_text("utf-8") for name in scripts
         }
