@@ -11,11 +11,13 @@ UP_OPTIONS ?=
 TESTS ?=
 BASELINE ?=
 BENCH_OPTIONS ?=
+LOAD ?= short
+LOAD_OPTIONS ?=
 
 PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
 LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
 
-.PHONY: help setup up down wipe env status test chaos lint demo bench bench-stock bench-coupon lock format kafka-pin
+.PHONY: help setup up down wipe env status test chaos lint demo bench bench-stock bench-coupon load lock format kafka-pin
 
 help:  ## show this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-13s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +27,8 @@ help:  ## show this list
 	@echo "  TESTS=...: what pytest is given, as in TESTS='services/stock -k reserve'"
 	@echo "  BASELINE=FILE: figures of an earlier bench to compare with, as in loadtest/reports/x.json"
 	@echo "  BENCH_OPTIONS=...: see '$(PYTHON) -m bench run --help' (or stock, coupon), as in '--repeats 6'"
+	@echo "  LOAD=SCENARIO: short, journey, arrivals, flash-sale or coupon-rush"
+	@echo "  LOAD_OPTIONS=...: see '$(PYTHON) -m bench load --help', as in '--thresholds workshop'"
 	@echo "  KAFKA_BOOTSTRAP_SERVERS=host:port in the environment: use that broker, start none"
 
 setup: $(STAMP)  ## make .venv with all that is needed; at once where nothing changed
@@ -76,6 +80,9 @@ bench-stock: $(STAMP)  ## measure stock's strategies side by side, and say what 
 
 bench-coupon: $(STAMP)  ## measure the kinds of campaign side by side, and say what each is for
 	@$(PYTHON) -m bench coupon $(BENCH_OPTIONS)
+
+load: $(STAMP)  ## put the storefront under load by k6, on a stack of its own
+	@$(PYTHON) -m bench load $(LOAD) $(LOAD_OPTIONS)
 
 format: $(STAMP)  ## bring all code into form
 	@$(PYTHON) -m ruff check --fix .

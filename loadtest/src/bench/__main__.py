@@ -19,8 +19,19 @@ from bench.campaigns.report import campaigns_page, print_campaigns
 from bench.campaigns.run import run as run_campaigns
 from bench.compare import compare
 from bench.errors import BenchError
+from bench.load.plan import LoadPlan, Scenario
+from bench.load.report import load_page, print_load
+from bench.load.run import run as run_load
 from bench.page import comparison_page, run_page
-from bench.plan import COUPON_STATE, REPORTS, SETTINGS_STATE, STATE, STOCK_STATE, Plan
+from bench.plan import (
+    COUPON_STATE,
+    LOAD_STATE,
+    REPORTS,
+    SETTINGS_STATE,
+    STATE,
+    STOCK_STATE,
+    Plan,
+)
 from bench.record import load, save
 from bench.run import run
 from bench.settings.plan import SettingsPlan
@@ -39,11 +50,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bench.record import RunRecord
+    from bench.plan import Yardsticks
+    from bench.record import Noted
 
 INTERRUPTED = 130
 
-_P = TypeVar("_P", Plan, StockPlan, CouponPlan, SettingsPlan)
+_P = TypeVar("_P", Plan, StockPlan, CouponPlan, SettingsPlan, LoadPlan)
 
 
 def main() -> int:
@@ -95,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stock(commands)
     _add_coupon(commands)
     _add_settings(commands)
+    _add_load(commands)
     two = commands.add_parser(
         "compare",
         help="what changed from one run to another",
@@ -174,9 +187,50 @@ def _add_settings(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_common(parser, defaults, SETTINGS_STATE)
 
 
+def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    defaults = LoadPlan()
+    parser = commands.add_parser(
+        "load",
+        help="put the storefront under load by k6, and look at all invariants afterwards",
+        description="Puts the storefront under load by a script of loadtest/k6, on a stack of its"
+        " own, which is gone afterwards, or on one that runs. Then waits for rest and looks at all"
+        " invariants. Writes the figures (JSON) and a page with plots. Exit code 1 where a"
+        " threshold or an invariant fails.",
+    )
+    parser.set_defaults(run=_load)
+    parser.add_argument(
+        "scenario", nargs="?", choices=[str(one) for one in Scenario], default=defaults.scenario,
+        metavar="SCENARIO", help=f"{', '.join(Scenario)} (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--thresholds", choices=("ours", "workshop"), default=defaults.thresholds,
+        help="of journey, short and arrivals (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stages", metavar="S:N,S:N,...", help="of the journey, as in 20s:100,1m:500"
+    )
+    parser.add_argument(
+        "--rates", type=_rates, default=defaults.rates, metavar="N,N,...",
+        help="customers a second who arrive (25,50,100)",
+    )  # fmt: skip
+    _add_sizes(
+        parser,
+        defaults,
+        seconds="at each of the rates",
+        users="in a crowd",
+        at_once="of these at any moment",
+        supply="units or coupons that they want",
+    )
+    parser.add_argument(
+        "--url", metavar="URL",
+        help="of a storefront that runs; `make env` tells the rest of its stack to the environment",
+    )  # fmt: skip
+    _add_places(parser, defaults, LOAD_STATE)
+
+
 def _add_sizes(
     parser: argparse.ArgumentParser,
-    defaults: StockPlan | CouponPlan | SettingsPlan,
+    defaults: StockPlan | CouponPlan | SettingsPlan | LoadPlan,
     **helps: str,
 ) -> None:
     """Whole numbers of a plan."""
@@ -196,6 +250,10 @@ def _add_common(
         "--repeats", type=int, default=defaults.repeats,
         help="of each phase (%(default)s); more make the spreads narrower",
     )  # fmt: skip
+    _add_places(parser, defaults, state)
+
+
+def _add_places(parser: argparse.ArgumentParser, defaults: Yardsticks, state: Path) -> None:
     parser.add_argument(
         "--pgbench-seconds", dest="pgbench_s", type=int, default=defaults.pgbench_s,
         metavar="SECONDS",
@@ -266,15 +324,23 @@ def _settings(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _load(arguments: argparse.Namespace) -> int:
+    screen = console()
+    plan = _plan(LoadPlan, arguments)
+    record = run_load(plan, arguments.state, arguments.url, _teller(screen))
+    out = _save(screen, record, arguments, f"-load-{record.plan.scenario}")
+    print_load(screen, record)
+    _write_page(screen, record, out, load_page(record))
+    return 1 if record.failures else 0
+
+
 def _teller(screen: Console) -> Callable[[str], None]:
     """Says how far a run is. An end that is asked for by a signal is as clean as one by Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     return lambda line: screen.print(visible(line), markup=False)
 
 
-def _save(
-    screen: Console, record: RunRecord, arguments: argparse.Namespace, suffix: str = ""
-) -> Path:
+def _save(screen: Console, record: Noted, arguments: argparse.Namespace, suffix: str = "") -> Path:
     """Write the figures; where they are."""
     own: Path | None = arguments.out
     out = own or REPORTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M}{suffix}.json"
@@ -283,7 +349,7 @@ def _save(
     return out
 
 
-def _write_page(screen: Console, record: RunRecord, out: Path, text: str) -> None:
+def _write_page(screen: Console, record: Noted, out: Path, text: str) -> None:
     page = out.with_suffix(".html")
     page.write_text(text, encoding="utf-8")
     screen.print(f"{record.took_s:.0f} s; {page} shows it, {out} holds the figures", markup=False)

@@ -46,7 +46,7 @@ def findings(record: Record) -> list[str]:
 def disturbances(record: RunRecord, repeats: Sequence[Repeat]) -> list[str]:
     """What makes the figures of a run doubtful."""
     found = []
-    if not calm(record):
+    if not calm(record.limits):
         found.append("The machine's own speed moved by more than a tenth during the run.")
     return found + others_at_work(record, repeats)
 

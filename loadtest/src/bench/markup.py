@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.record import RunRecord
+    from bench.record import Noted
 
 
 def page(title: str, subtitle: str, sections: Sequence[str]) -> str:
@@ -51,7 +51,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
 
 
-def circumstances(record: RunRecord) -> str:
+def circumstances(record: Noted) -> str:
     """When and where a run was, as text."""
     return (
         f"{record.started_at}, commit {record.commit}, {record.took_s:.0f} s;"

@@ -17,7 +17,7 @@ from bench.bus import open_bus, stamp_by_broker
 from bench.errors import BenchError
 from bench.phases import Ground
 from bench.stage import commit, no_limits, prepare, read_limits
-from bench.usage import Meter
+from bench.usage import Meter, pids_of
 from local_stack import SERVICES, STEPS, Environment, Stack
 from local_stack.streams import connection_to
 from shared.audit import Source
@@ -68,14 +68,15 @@ async def measuring(
     are the consumer groups that the stack has."""
     connection, admin_url = connection_to(environment), environment.admin_database_url
     machine = await prepare(environment)
-    await stamp_by_broker(connection, stamped)
+    if stamped:
+        await stamp_by_broker(connection, stamped)
     limits = no_limits()
     await read_limits(limits, plan, admin_url, tell)
     async with AsyncExitStack() as opened:
         database = await asyncpg.connect(admin_url)
         opened.push_async_callback(database.close)
         bus = await opened.enter_async_context(open_bus(connection))
-        ground = Ground(stack, connection, bus, database, Meter(stack), groups)
+        ground = Ground(stack, connection, bus, database, Meter(pids_of(stack)), groups)
         yield Measuring(ground, machine, limits)
     await read_limits(limits, plan, admin_url, tell)
 

@@ -69,7 +69,7 @@ def _figures(record: Record) -> str:
         for figure in figures(record)
     ]
     head = ("", "median", "spread", "beside the machine", "spread", "each time")
-    return table(head, rows) + bullets(limits_lines(record))
+    return table(head, rows) + bullets(limits_lines(record.limits))
 
 
 def _latency(record: Record) -> str:

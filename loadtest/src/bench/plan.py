@@ -11,6 +11,7 @@ STATE = Path(".state/bench")
 STOCK_STATE = Path(".state/bench-stock")
 COUPON_STATE = Path(".state/bench-coupon")
 SETTINGS_STATE = Path(".state/bench-settings")
+LOAD_STATE = Path(".state/bench-load")
 REPORTS = Path("loadtest/reports")
 
 

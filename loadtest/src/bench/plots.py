@@ -37,6 +37,8 @@ PARTS = {
     "kafka": "#d1495b",
     "valkey": "#4a8fa3",
     "gateway": "#b56576",
+    "storefront": "#c77dba",
+    "k6": "#7aa095",
     "supervisor": "#222222",
     OWN: "#999999",
     "others": "#cccccc",
@@ -112,9 +114,9 @@ def cpu_plot(record: Record) -> str:
         canvas = Canvas(figsize=(WIDTH_IN, 2.3 * rows), layout="constrained")
         panels = canvas.subplots(rows, 2, squeeze=False).flatten()
     for panel, phase in zip(panels, record.phases, strict=False):
-        parts = _in_order(cpu_by_part(phase.repeats))
+        parts = in_order(cpu_by_part(phase.repeats))
         panel.barh(
-            list(map(drawn, parts)), list(parts.values()), color=[_colour(name) for name in parts]
+            list(map(drawn, parts)), list(parts.values()), color=[colour_of(name) for name in parts]
         )
         panel.invert_yaxis()
         panel.grid(visible=False, axis="y")
@@ -183,7 +185,7 @@ def stacked_plot(
 ) -> str:
     """Named bars of parts, and the limit of all where there is one."""
     axes = new_axes(0.9 + 0.42 * len(bars))
-    names = list(_in_order({name: 0.0 for _, parts in bars for name in parts}))
+    names = list(in_order({name: 0.0 for _, parts in bars for name in parts}))
     longest = limit or max(sum(parts.values()) for _, parts in bars)
     left = [0.0] * len(bars)
     for name in names:
@@ -191,7 +193,7 @@ def stacked_plot(
         if max(widths) < longest * SMALLEST_SHARE:
             continue
         places = range(len(bars))
-        axes.barh(places, widths, left=left, color=_colour(name), label=drawn(name), height=0.66)
+        axes.barh(places, widths, left=left, color=colour_of(name), label=drawn(name), height=0.66)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     if limit is not None:
         axes.axvline(limit, color="#333333", linewidth=0.8, linestyle="--")
@@ -209,20 +211,16 @@ def drawn(name: str) -> str:
     return visible(name).replace("$", r"\$")
 
 
-def _part(name: str) -> str:
-    """The name without the number of the replica."""
-    base, _, end = name.rpartition("-")
-    return base if end.isdigit() else name
-
-
-def _in_order(parts: dict[str, float]) -> dict[str, float]:
+def in_order(parts: dict[str, float]) -> dict[str, float]:
+    """Parts as legends list them."""
     order = {name: place for place, name in enumerate(PARTS)}
     return dict(
         sorted(parts.items(), key=lambda one: (order.get(base_name(one[0]), len(order)), one[0]))
     )
 
 
-def _colour(name: str) -> str:
+def colour_of(name: str) -> str:
+    """Of a part, on every plot."""
     return PARTS.get(base_name(name), COLOURS[-1])
 
 

@@ -75,17 +75,22 @@ class Limits(BaseModel):
     """Rounds in a second of processor time."""
 
 
-class RunRecord(BaseModel):
-    """What every run notes, whatever it measures."""
+class Noted(BaseModel):
+    """What every run notes, whatever it measures and wherever."""
 
     format: Literal[1] = 1
     started_at: str
     took_s: float
     commit: str
     machine: Machine
-    limits: Limits
     spans_bytes: int | None = None
     """Of spans that the services exported; None where they went elsewhere."""
+
+
+class RunRecord(Noted):
+    """What a run beside the yardsticks notes."""
+
+    limits: Limits
 
 
 class Record(RunRecord):
@@ -121,7 +126,7 @@ def load(path: Path) -> Record:
         ) from error
 
 
-def save(record: RunRecord, path: Path) -> None:
+def save(record: Noted, path: Path) -> None:
     """Write it where others can load it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from bench.errors import BenchError
 from bench.machine import describe, loop, pgbench, put_off_checkpoints
-from bench.record import Limits, RunRecord
+from bench.record import Limits, Noted
 from bench.traces import ENDPOINT_VARIABLE, SpanSink, open_sink
 from local_stack import Environment, Stack
 from local_stack.kafka import ADDRESS_VARIABLE
@@ -33,7 +33,7 @@ NEEDED_DISK_BYTES = 6 * 1024**3
 """Postgres keeps up to 4 GiB of its log, Kafka keeps every message, pgbench has tables."""
 DELETE_WITHIN_S = 20.0
 
-_R = TypeVar("_R", bound=RunRecord)
+_R = TypeVar("_R", bound=Noted)
 
 
 class MakeStack(Protocol):

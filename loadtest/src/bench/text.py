@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.compare import Comparison
-    from bench.record import Record, RunRecord
+    from bench.record import Limits, Record
 
 CALM = 1.1
 """A machine whose yardstick moved by less is called calm."""
@@ -53,28 +53,28 @@ def ratio(figure: Figure) -> str:
     return f"{number(figure.ratio.median)} of pgbench"
 
 
-def limits_lines(record: RunRecord) -> list[str]:
+def limits_lines(limits: Limits) -> list[str]:
     """The yardsticks, and whether they stood still."""
     lines = []
     for name, unit, values in (
-        ("pgbench -N", "transactions/s", record.limits.pgbench_tps),
-        ("loop in Python", "rounds/s", record.limits.loop_per_s),
+        ("pgbench -N", "transactions/s", limits.pgbench_tps),
+        ("loop in Python", "rounds/s", limits.loop_per_s),
     ):
         found = reading(values)
         lines.append(
             f"{name}: {number(found.median)} {unit}, {len(values)} readings"
             f" of {interval(found)} (apart by {(drift(values) - 1) * 100:.0f} %)"
         )
-    if not calm(record):
+    if not calm(limits):
         lines.append(
             "The machine was not calm: its own speed moved, and the ratios are as wide as that."
         )
     return lines
 
 
-def calm(record: RunRecord) -> bool:
+def calm(limits: Limits) -> bool:
     """Whether both yardsticks stood still within a tenth."""
-    return max(drift(record.limits.pgbench_tps), drift(record.limits.loop_per_s)) <= CALM
+    return max(drift(limits.pgbench_tps), drift(limits.loop_per_s)) <= CALM
 
 
 def print_run(console: Console, record: Record) -> None:
@@ -92,7 +92,7 @@ def print_run(console: Console, record: Record) -> None:
             cell(interval(figure.ratio) if figure.ratio else "-"),
         )
     console.print(table)
-    for line in limits_lines(record):
+    for line in limits_lines(record.limits):
         console.print(cell(line))
 
 

@@ -14,9 +14,13 @@ import psutil
 from bench.record import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from typing import TypeAlias
 
     from local_stack import Stack
+
+    Pids: TypeAlias = Callable[[], Mapping[str, int]]
+    """Tells the process of each part that has one now."""
 
 PERIOD_S = 0.5
 OTHERS, STOLEN = "(others)", "(stolen)"
@@ -35,13 +39,14 @@ class Reading(NamedTuple):
 class Meter:
     """Reads the processor times of all parts, over their restarts."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(self, pids: Pids) -> None:
+        self._pids = pids
         self._seen: dict[tuple[str, int, float], float] = {}
         """Part, pid and start of a process -> its processor time when it was last seen."""
         self._readings: list[Reading] = []
+        """Since the last `reading` began."""
 
-    def read(self) -> None:
+    def read(self) -> Reading:
         """Take a reading: some milliseconds of work."""
         for name, pid in self._pids().items():
             try:
@@ -58,6 +63,7 @@ class Meter:
         totals[OTHERS] = busy - sum(totals.values())
         totals[STOLEN] = getattr(machine, "steal", 0.0)
         self._readings.append(Reading(time.time(), totals))
+        return self._readings[-1]
 
     @asynccontextmanager
     async def reading(self, period_s: float | None) -> AsyncIterator[None]:
@@ -98,10 +104,16 @@ class Meter:
             await asyncio.sleep(period_s)
             self.read()
 
-    def _pids(self) -> dict[str, int]:
-        pids = {name: part.pid for name, part in self._stack.parts().items()}
-        pids |= {OWN: os.getpid(), SUPERVISOR: self._stack.folder.supervisor_pid()}
-        return {name: pid for name, pid in pids.items() if pid is not None}
+
+def pids_of(stack: Stack) -> Pids:
+    """The present processes of a stack, its supervisor and this process."""
+
+    def pids() -> dict[str, int]:
+        found = {name: part.pid for name, part in stack.parts().items()}
+        found |= {OWN: os.getpid(), SUPERVISOR: stack.folder.supervisor_pid()}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    return pids
 
 
 def usage_between(readings: list[Reading], start: float, end: float) -> Usage:

@@ -7,7 +7,7 @@ import os
 import psutil
 import pytest
 
-from bench.usage import OTHERS, STOLEN, Meter, Reading, usage_between
+from bench.usage import OTHERS, STOLEN, Meter, Reading, pids_of, usage_between
 from local_stack import Stack
 from local_stack.state import PartState
 
@@ -53,7 +53,7 @@ class OnePart(Stack):
 
 async def test_what_a_part_used_before_it_ended_is_not_forgotten() -> None:
     stack = OnePart(os.getpid())
-    meter = Meter(stack)
+    meter = Meter(pids_of(stack))
     async with meter.reading(None):
         stack.known = None
     used = psutil.Process().cpu_times()
@@ -64,5 +64,5 @@ async def test_what_a_part_used_before_it_ended_is_not_forgotten() -> None:
 
 
 def test_the_memory_of_each_part_is_read() -> None:
-    found = Meter(OnePart(os.getpid())).memory()
+    found = Meter(pids_of(OnePart(os.getpid()))).memory()
     assert found["stock-0"] == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)

@@ -55,7 +55,7 @@ def print_campaigns(console: Console, record: CouponRecord) -> None:
         )
         console.print()
     console.print(terminal_cell(_legend(record)))
-    lines = limits_lines(record) + others_at_work(record, _repeats(record))
+    lines = limits_lines(record.limits) + others_at_work(record, _repeats(record))
     for line in [*lines, "", *advice(record)]:
         console.print(terminal_cell(line))
 
@@ -82,7 +82,8 @@ def campaigns_page(record: CouponRecord) -> str:
             issued_plot(found), f"Coupons a second, {plan.coupons:,} of each campaign: from the"
             f" first of {plan.users:,} requests to the last CouponIssued; of a lottery from"
             " DrawLottery on. Lines: 95 % intervals, cut off at the edge.",
-        ) + _rates(found, lambda one: one.issued, "coupons/s") + bullets(limits_lines(record))),
+        ) + _rates(found, lambda one: one.issued, "coupons/s")
+          + bullets(limits_lines(record.limits))),
         section("Verdicts", plot(
             verdicts_plot(found), "Answers a second, from the first request to the last answer; of"
             " a lottery these are entries. Lines: 95 % intervals, cut off at the edge.",

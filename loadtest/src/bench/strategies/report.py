@@ -55,7 +55,7 @@ def print_strategies(console: Console, record: StockRecord) -> None:
             " Locks: ms that a chunk waits. Away: turned away by the counter, of 100 orders."
         )
     )
-    lines = limits_lines(record) + others_at_work(record, _repeats(record))
+    lines = limits_lines(record.limits) + others_at_work(record, _repeats(record))
     for line in [*lines, "", advice(record)]:
         console.print(terminal_cell(line))
 
@@ -79,7 +79,7 @@ def strategies_page(record: StockRecord) -> str:
             f" ReserveStock before {plan.instances} instances. Lines: 95 % intervals, cut off at"
             " the edge.",
         ) + rates_table([(one.title, one.per_second) for one in found], "verdicts/s")
-        + bullets(limits_lines(record))),
+        + bullets(limits_lines(record.limits))),
         section("Latency", plot(
             latency_plot(found, plan), "From the moment a ReserveStock was to be published to its"
             " verdict on the broker. Lines: 95 % intervals, cut off at the edge.",

@@ -12,7 +12,7 @@ the same reading. All topics are the contract's names, without the prefix.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -185,18 +185,65 @@ async def standings(
     Partitions of the answer have the broker's names. Raises TopicError for a missing topic,
     SilentBrokerError where the broker says nothing.
     """
-    partitions = await partitions_of(connection, topics)
-    # Committed first: an offset that is committed in between can only make the lag look larger.
-    async with _answering(connection), admin_client(connection) as client:
-        offsets = await _group_offsets(client, connection.named(group), partitions)
-    async with open_reader(connection) as reader:
-        spans = await reader.spans(partitions)
-    answer = {}
-    for one in partitions:
-        committed = offsets[one].offset if one in offsets else -1
-        span = spans[one]
-        answer[one] = Standing(committed if committed >= 0 else None, span.start, span.stop)
-    return answer
+    async with open_groups(connection, {group: topics}) as groups:
+        return (await groups.standings())[group]
+
+
+@asynccontextmanager
+async def open_groups(
+    connection: KafkaConnection, topics: Mapping[str, Iterable[str]]
+) -> AsyncIterator[GroupReader]:
+    """Tells how far each group of `topics` has come in its topics, as often as it is asked.
+
+    Raises what `standings` raises.
+    """
+    partitions = {group: await partitions_of(connection, names) for group, names in topics.items()}
+    async with AsyncExitStack() as opened:
+        async with _answering(connection):
+            client = await opened.enter_async_context(admin_client(connection))
+            reader = await opened.enter_async_context(open_reader(connection))
+        yield GroupReader(connection, client, reader, partitions)
+
+
+class GroupReader:
+    """Looks at several groups over the same connections."""
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        client: AIOKafkaAdminClient,
+        reader: TopicReader,
+        partitions: Mapping[str, list[TopicPartition]],
+    ) -> None:
+        self._connection = connection
+        self._client = client
+        self._reader = reader
+        self._partitions = partitions
+
+    async def standings(self) -> dict[str, dict[TopicPartition, Standing]]:
+        """How far each group has come, by partition. Raises SilentBrokerError."""
+        # Committed first: an offset that is committed in between can only make the lag look larger.
+        async with _answering(self._connection):
+            offsets = {
+                group: await _group_offsets(self._client, self._connection.named(group), partitions)
+                for group, partitions in self._partitions.items()
+            }
+        every = sorted({one for partitions in self._partitions.values() for one in partitions})
+        spans = await self._reader.spans(every)
+        return {
+            group: {one: _standing(offsets[group].get(one), spans[one]) for one in partitions}
+            for group, partitions in self._partitions.items()
+        }
+
+    async def lags(self) -> dict[str, int]:
+        """Messages that each group has yet to read. Raises SilentBrokerError."""
+        found = await self.standings()
+        return {group: sum(one.lag for one in those.values()) for group, those in found.items()}
+
+
+def _standing(offset: Any, span: range) -> Standing:
+    committed = -1 if offset is None else offset.offset
+    return Standing(committed if committed >= 0 else None, span.start, span.stop)
 
 
 async def _group_offsets(

@@ -1,0 +1,133 @@
+"""What k6 writes of a run, read: its record over time and its summary at the end. Pure.
+
+The record is what k6 keeps for its web dashboard: a JSON object a line. `metric` names metrics as
+they turn up, `snapshot` has for each known metric, in the order of their names, the aggregates of
+one period, and `param` tells which aggregates these are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.errors import BenchError
+from bench.load.record import Latency, Moment, Threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Row = Mapping[str, float]
+
+DURATION: Final = "http_req_duration"
+ROUTE: Final = "name"
+"""The tag that holds a route."""
+ALWAYS: Final = "max>=0"
+"""A threshold that is there to have a part of a metric summed up: it says nothing."""
+
+
+def read_moments(lines: Iterable[str]) -> tuple[float, list[Moment]]:
+    """When the run began, seconds since the epoch, and what k6 counted in each period.
+
+    Raises BenchError where the record is none.
+    """
+    start_ms, moments = 0.0, list[Moment]()
+    kinds: dict[str, str] = {}
+    aggregates: dict[str, list[str]] = {}
+    try:
+        for line in lines:
+            event = json.loads(line)
+            data = event["data"]
+            match event["event"]:
+                case "param":
+                    aggregates = data["aggregates"]
+                case "metric":
+                    kinds |= {name: metric["type"] for name, metric in data.items()}
+                case "start":
+                    start_ms = data[0][0]
+                case "snapshot":
+                    rows = {
+                        name: dict(zip(aggregates[kinds[name]], values, strict=True))
+                        for name, values in zip(sorted(kinds), data, strict=True)
+                        if values
+                    }
+                    before_s = moments[-1].at_s if moments else 0.0
+                    moments.append(_moment(rows, start_ms, before_s))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise BenchError(f"k6's record of the run can't be read: {error!r}") from error
+    if not moments:
+        raise BenchError("k6 recorded nothing of the run")
+    return start_ms / 1000, moments
+
+
+def _moment(rows: Mapping[str, Row], start_ms: float, before_s: float) -> Moment:
+    nothing: Row = {}
+    at_s = (rows["time"]["value"] - start_ms) / 1000
+    duration = rows.get(DURATION, nothing)
+    return Moment(
+        at_s=at_s,
+        took_s=at_s - before_s,
+        requests=rows.get("http_reqs", nothing).get("count", 0.0),
+        journeys=rows.get("iterations", nothing).get("count", 0.0),
+        users=rows.get("vus", nothing).get("value", 0.0),
+        errors=rows.get("errors", nothing).get("rate", 0.0),
+        p50_ms=duration.get("med"),
+        p95_ms=duration.get("p(95)"),
+        p99_ms=duration.get("p(99)"),
+        routes_p95_ms={
+            label: row["p(95)"]
+            for name, row in rows.items()
+            if (label := part_of(name, ROUTE)) is not None
+        },
+    )
+
+
+def part_of(name: str, tag: str) -> str | None:
+    """The value of `tag` in the name of a part of the durations, as in
+    `http_req_duration{name:POST /api/orders}`; None where it is of another kind."""
+    start = f"{DURATION}{{{tag}:"
+    return name[len(start) : -1] if name.startswith(start) and name.endswith("}") else None
+
+
+def read_summary(
+    summary: Mapping[str, Any],
+) -> tuple[dict[str, float], list[Latency], list[Threshold]]:
+    """Totals of all counters, latencies by part, and the thresholds of k6's exported summary.
+
+    Raises BenchError where it is none.
+    """
+    try:
+        metrics: Mapping[str, Mapping[str, Any]] = summary["metrics"]
+        totals = {name: one["count"] for name, one in metrics.items() if "count" in one}
+        latencies = [
+            Latency(
+                name=label,
+                p50_ms=one["med"],
+                p95_ms=one["p(95)"],
+                p99_ms=one["p(99)"],
+                longest_ms=one["max"],
+            )
+            for name, one in sorted(metrics.items())
+            if (label := _label(name)) is not None and one["max"] > 0
+        ]
+        thresholds = [
+            # In this form of the summary `true` says that a threshold was crossed.
+            Threshold(metric=name, limit=limit, found=_found(one, limit), passed=not crossed)
+            for name, one in sorted(metrics.items())
+            for limit, crossed in one.get("thresholds", {}).items()
+            if limit != ALWAYS
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BenchError(f"k6's summary of the run can't be read: {error!r}") from error
+    return totals, latencies, thresholds
+
+
+def _label(name: str) -> str | None:
+    if name == DURATION:
+        return "all requests"
+    return part_of(name, ROUTE) or part_of(name, "scenario")
+
+
+def _found(metric: Mapping[str, Any], limit: str) -> float:
+    """What the limit is on: `p(95)` of `p(95)<250`, the value of a `rate`."""
+    aggregate = limit.partition("<")[0].partition("=")[0].partition(">")[0].strip()
+    return float(metric.get("value" if aggregate == "rate" else aggregate, 0.0))

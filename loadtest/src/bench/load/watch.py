@@ -1,0 +1,107 @@
+"""Looks at the stack while it is under load: processors, memory, lag."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.errors import KafkaError
+
+from bench.load.record import Sample
+from bench.usage import usage_between
+from shared.contracts.topics import GROUPS
+from shared.kafka.reading import open_groups
+from shared.kafka.topics import TopicError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from bench.usage import Meter, Reading
+    from shared.kafka.connection import KafkaConnection
+    from shared.kafka.reading import GroupReader
+
+PERIOD_S: Final = 1.0
+MEMORY_EVERY: Final = 5
+"""Samples from one look at the memory to the next: Postgres's shared pages are dear to tell."""
+TOLD_EVERY: Final = 15
+"""Samples from one word about it to the next."""
+
+
+class Watch:
+    """What was seen, once a second."""
+
+    def __init__(self, meter: Meter, groups: GroupReader, tell: Callable[[str], None]) -> None:
+        self._meter = meter
+        self._groups = groups
+        self._tell = tell
+        self._began = time.time()
+        self._seen: list[tuple[float, Sample]] = []
+        self.memory_bytes: dict[str, int] = {}
+        """The most that each part held."""
+
+    def samples(self, since: float) -> list[Sample]:
+        """All samples, their times counted from `since` (seconds since the epoch)."""
+        return [one.model_copy(update={"at_s": round(at - since, 2)}) for at, one in self._seen]
+
+    async def look(self) -> None:
+        """Take samples until this is cancelled."""
+        before = self._meter.read()
+        due = time.monotonic()
+        while True:
+            due = max(due + PERIOD_S, time.monotonic())  # what was missed is not made up for
+            await asyncio.sleep(due - time.monotonic())
+            now = self._meter.read()
+            if len(self._seen) % MEMORY_EVERY == 0:
+                self._remember(self._meter.memory())
+            sample = Sample(at_s=0.0, cores=cores_between(before, now), lag=await self._lags())
+            self._seen.append((now.at, sample))
+            if len(self._seen) % TOLD_EVERY == 0:
+                self._tell(_words(now.at - self._began, sample))
+            before = now
+
+    async def _lags(self) -> dict[str, int]:
+        try:
+            return await self._groups.lags()
+        except (KafkaError, TopicError, OSError, TimeoutError):
+            return {}  # a broker that is too busy to answer: the sample says nothing of it
+
+    def _remember(self, held: dict[str, int]) -> None:
+        for name, size in held.items():
+            self.memory_bytes[name] = max(self.memory_bytes.get(name, 0), size)
+
+
+def cores_between(before: Reading, now: Reading) -> dict[str, float]:
+    """Processors in use between two readings, by part, `others` and `stolen`."""
+    used = usage_between([before, now], before.at, now.at)
+    seconds = {
+        **used.cpu_s,
+        "others": max(used.others_s, 0.0),
+        "stolen": used.stolen_s,
+    }
+    return {
+        name: round(one / max(used.window_s, 1e-9), 3)
+        for name, one in seconds.items()
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def watching(
+    connection: KafkaConnection, meter: Meter, tell: Callable[[str], None]
+) -> AsyncIterator[Watch]:
+    """Watches while the block runs. Raises the broker's errors where it can't begin."""
+    async with open_groups(connection, GROUPS) as groups:
+        watch = Watch(meter, groups, tell)
+        task = asyncio.create_task(watch.look())
+        try:
+            yield watch
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _words(at_s: float, sample: Sample) -> str:
+    busiest = sorted(sample.cores.items(), key=lambda one: -one[1])[:3]
+    cores = ", ".join(f"{name} {used:.1f}" for name, used in busiest)
+    return f"{at_s:.0f} s: cores {cores}; {sum(sample.lag.values()):,} messages wait"
