@@ -117,14 +117,14 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    k6: Path, script: str, settings: Mapping[str, str], folder: Path, period_s: int
+    k6: Path, script: str, settings: Mapping[str, str], folder: Path, period_s: float
 ) -> AsyncIterator[Running]:
     """k6 runs a script of `SCRIPTS` while the block does; what it writes goes into `folder`.
 
     Its record is what its web dashboard would show, whose port stays shut: k6 itself counts what
     falls into each period, so that not every request has to be written down.
     """
-    record = f"web-dashboard=record={folder / 'record'}&period={period_s}s&tag=name&port=-1"
+    record = f"web-dashboard=record={folder / 'record'}&period={period_s:g}s&tag=name&port=-1"
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             str(k6), "run", "--quiet", "--no-color", "--no-usage-report", "--address", "",

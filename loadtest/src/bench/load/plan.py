@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from bench.plan import Rate, Yardsticks
 from local_stack.seed import USERS
@@ -37,8 +37,10 @@ class Scenario(StrEnum):
         return self in (Scenario.FLASH_SALE, Scenario.COUPON_RUSH)
 
 
-PERIOD_S: Final = 1
-LONG_PERIOD_S: Final = 5
+PERIOD_S: Final = 1.0
+CROWD_PERIOD_S: Final = 0.5
+"""A crowd is served within seconds."""
+LONG_PERIOD_S: Final = 5.0
 """k6 sorts all it has seen once a period: in a long run less often."""
 
 
@@ -61,17 +63,18 @@ class LoadPlan(Yardsticks):
     supply: int = Field(100, ge=1)
     """Units or coupons that the crowd wants."""
 
-    @model_validator(mode="after")
-    def _crowded(self) -> Self:
-        if self.supply >= self.users:
-            raise ValueError("there must be fewer units or coupons than users")
-        if self.at_once > self.users:
-            raise ValueError("no more users can ask at once than there are")
-        return self
+    @field_validator("at_once", "supply")
+    @classmethod
+    def _fewer_than_users(cls, count: int, info: ValidationInfo) -> int:
+        if count >= info.data.get("users", USERS + 1):
+            raise ValueError("there must be fewer of them than users")
+        return count
 
     @property
-    def period_s(self) -> int:
+    def period_s(self) -> float:
         """Between figures of k6, in seconds."""
+        if self.scenario.crowd:
+            return CROWD_PERIOD_S
         long = self.scenario is Scenario.JOURNEY and self.stages is None
         return LONG_PERIOD_S if long else PERIOD_S
 

@@ -174,11 +174,11 @@ def _how(record: LoadRecord) -> str:
     texts = (
         (
             f"k6 {record.loaded.k6_version} runs loadtest/k6/{plan.scenario.script} against the"
-            f" storefront, and counts each {plan.period_s} s by itself. {_sizes(record)}"
+            f" storefront, and counts each {plan.period_s:g} s by itself. {_sizes(record)}"
         ),
         (
-            "All of it runs on one machine: the system, k6, and what samples them. What k6 uses of the"
-            " processors is not there for the system."
+            "All of it runs on one machine: the system, k6, and what samples them. What k6 uses of"
+            " the processors is not there for the system."
         ),
         (
             "Afterwards nothing is asked until the system is at rest. Then the invariants of all"

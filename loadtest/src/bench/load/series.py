@@ -2,7 +2,8 @@
 
 The record is what k6 keeps for its web dashboard: a JSON object a line. `metric` names metrics as
 they turn up, `snapshot` has for each known metric, in the order of their names, the aggregates of
-one period, and `param` tells which aggregates these are.
+one period, and `param` tells which aggregates these are. Of the last period, which was not over
+when the run was, it has no `snapshot`, only what is new in `cumulative`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from bench.errors import BenchError
 from bench.load.record import Latency, Moment, Threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     Row = Mapping[str, float]
 
@@ -31,6 +32,7 @@ def read_moments(lines: Iterable[str]) -> tuple[float, list[Moment]]:
     Raises BenchError where the record is none.
     """
     start_ms, moments = 0.0, list[Moment]()
+    whole: Moment | None = None
     kinds: dict[str, str] = {}
     aggregates: dict[str, list[str]] = {}
     try:
@@ -44,19 +46,54 @@ def read_moments(lines: Iterable[str]) -> tuple[float, list[Moment]]:
                     kinds |= {name: metric["type"] for name, metric in data.items()}
                 case "start":
                     start_ms = data[0][0]
-                case "snapshot":
+                case "snapshot" | "cumulative" as kind:
                     rows = {
                         name: dict(zip(aggregates[kinds[name]], values, strict=True))
                         for name, values in zip(sorted(kinds), data, strict=True)
                         if values
                     }
-                    before_s = moments[-1].at_s if moments else 0.0
-                    moments.append(_moment(rows, start_ms, before_s))
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+                    if kind == "cumulative":
+                        whole = _moment(rows, start_ms, 0.0)
+                    else:
+                        before_s = moments[-1].at_s if moments else 0.0
+                        moments.append(_moment(rows, start_ms, before_s))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise BenchError(f"k6's record of the run can't be read: {error!r}") from error
-    if not moments:
+    if whole is None:
         raise BenchError("k6 recorded nothing of the run")
-    return start_ms / 1000, moments
+    return start_ms / 1000, _completed(whole, moments)
+
+
+def _completed(whole: Moment, moments: Sequence[Moment]) -> list[Moment]:
+    """With the last period: what the whole run has beyond all others. Only counts can be told of
+    it, unless it is the whole run; one that is hardly begun is counted to the one before."""
+    if not moments:
+        return [whole]
+    *others, last = moments
+    requests = whole.requests - sum(one.requests for one in moments)
+    if requests <= 0:
+        return list(moments)
+    # Each request is one step, so that shares can be turned into counts.
+    errors = whole.requests * whole.errors - sum(one.requests * one.errors for one in moments)
+    counts = {
+        "at_s": whole.at_s,
+        "took_s": whole.at_s - last.at_s,
+        "requests": requests,
+        "journeys": whole.journeys - sum(one.journeys for one in moments),
+        "users": whole.users,
+        "errors": min(max(errors / requests, 0.0), 1.0),
+    }
+    if counts["took_s"] >= last.took_s / 2:
+        return [*moments, Moment(**counts, p50_ms=None, p95_ms=None, p99_ms=None)]
+    together = last.requests + requests
+    failed = last.requests * last.errors + requests * counts["errors"]
+    added = {
+        "took_s": last.took_s + counts["took_s"],
+        "requests": together,
+        "journeys": last.journeys + counts["journeys"],
+        "errors": failed / together,
+    }
+    return [*others, last.model_copy(update={**counts, **added})]
 
 
 def _moment(rows: Mapping[str, Row], start_ms: float, before_s: float) -> Moment:
@@ -116,7 +153,7 @@ def read_summary(
             for limit, crossed in one.get("thresholds", {}).items()
             if limit != ALWAYS
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BenchError(f"k6's summary of the run can't be read: {error!r}") from error
     return totals, latencies, thresholds
 

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from shared.kafka import reading
-from shared.kafka.reading import SilentBrokerError, open_reader, partitions_of
+from shared.kafka.reading import SilentBrokerError, open_groups, open_reader, partitions_of
 from shared.testing.kafka import Record
 
 if TYPE_CHECKING:
@@ -66,6 +67,25 @@ async def test_a_letter_of_two_megabytes_is_read(topics: Topics) -> None:
         for record in records
     ]
     assert found == [b"1", large, b"2"]
+
+
+async def test_groups_are_looked_at_again_over_the_same_connections(topics: Topics) -> None:
+    group, other = "stock", "stock-dead-letters"
+    await topics.create(COMMANDS, DEAD)
+    async with open_groups(topics.connection, {group: [COMMANDS], other: [DEAD]}) as groups:
+        assert await groups.lags() == {group: 0, other: 0}
+        await topics.publish(COMMANDS, numbered(1, 2, 3))
+        assert await groups.lags() == {group: 3, other: 0}
+        (place,) = [one for one, found in (await groups.standings())[group].items() if found.end]
+        consumer = AIOKafkaConsumer(
+            **topics.connection.client_options(),
+            group_id=topics.connection.named(group),
+            enable_auto_commit=False,
+        )
+        consumer.assign([place])
+        async with consumer:
+            await consumer.commit({place: 2})
+        assert await groups.lags() == {group: 1, other: 0}
 
 
 async def test_a_broker_that_falls_silent_is_told_as_such(
