@@ -31,6 +31,9 @@ const LIMITS = {
   workshop: { share: 0.1, p95_ms: 1000 },
 };
 
+const COMPLAINTS = 100; // of each virtual user: beyond, nothing new would be said
+let complaints = 0;
+
 export const TREND_STATS = ["avg", "min", "med", "max", "p(90)", "p(95)", "p(99)"];
 
 // The thresholds that THRESHOLDS names, and one that always holds for each route: k6 sums up a
@@ -93,15 +96,31 @@ function post(route, path, body) {
 function judged(response, what, good) {
   const well = check(response, { [what]: good });
   errors.add(!well);
+  if (!well && complaints < COMPLAINTS) {
+    complaints += 1;
+    console.warn(`not so: ${what}: ${found(response)}`);
+  }
   return well;
 }
 
-function orderId(response) {
+// What was answered instead, in few words: the log is read by those who look for the cause.
+function found(response) {
+  if (response.status === 0) {
+    return response.error;
+  }
+  return `${response.status} ${field(response, "reason") || field(response, "title") || ""}`.trim();
+}
+
+function field(response, name) {
   try {
-    return response.json("orderId");
+    return response.json(name);
   } catch {
     return null; // not JSON, as where nothing answered
   }
+}
+
+function orderId(response) {
+  return field(response, "orderId");
 }
 
 export function browse() {

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from bench.load.k6 import SCRIPTS, find_k6, running
 from bench.load.plan import LoadPlan, Scenario
-from bench.load.series import read_moments, read_summary
+from bench.load.series import read_complaints, read_moments, read_summary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from bench.load.record import Latency, Moment
+    from bench.load.k6 import Outcome
+    from bench.load.record import Latency
 
 K6 = find_k6()
 pytestmark = pytest.mark.skipif(
@@ -101,11 +102,12 @@ class Shop:
 class Seen:
     """What a script made of a shop."""
 
-    def __init__(self, summary: Any, moments: list[Moment]) -> None:
-        self.totals, self.latencies, thresholds = read_summary(summary)
+    def __init__(self, outcome: Outcome) -> None:
+        self.totals, self.latencies, thresholds = read_summary(outcome.summary)
         self.crossed = {one.metric for one in thresholds if not one.passed}
         self.limits = {(one.metric, one.limit) for one in thresholds}
-        self.moments = moments
+        _, self.moments = read_moments(outcome.record)
+        self.complaints = read_complaints(outcome.log)
 
     def latency(self, name: str) -> Latency:
         (found,) = [one for one in self.latencies if one.name == name]
@@ -134,8 +136,7 @@ async def seen(shop: Shop, plan: LoadPlan, folder: Path) -> Seen:
         settings = {"BASE_URL": url, **plan.settings("load-1")}
         async with running(K6, plan.scenario.script, settings, folder, 1) as process:
             outcome = await process.outcome()
-    _, moments = read_moments(outcome.record)
-    return Seen(outcome.summary, moments)
+    return Seen(outcome)
 
 
 SALE = LoadPlan(scenario=Scenario.FLASH_SALE, users=60, at_once=10, supply=7)
@@ -164,19 +165,20 @@ async def test_the_journey_makes_every_step_as_often(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shop", "failed"),
+    ("shop", "failed", "told"),
     [
-        (Shop(10_000, place_status=202), {"errors", "http_req_failed"}),
-        (Shop(10_000, with_id=False), {"errors"}),
-        (Shop(1), {"errors", "http_req_failed"}),
+        (Shop(10_000, place_status=202), {"errors", "http_req_failed"}, "202"),
+        (Shop(10_000, with_id=False), {"errors"}, "200"),
+        (Shop(1), {"errors", "http_req_failed"}, "409 out_of_stock"),
     ],
     ids=["accepted", "without an id", "sold out"],
 )
 async def test_an_order_that_is_not_placed_is_an_error(
-    shop: Shop, failed: set[str], tmp_path: Path
+    shop: Shop, failed: set[str], told: str, tmp_path: Path
 ) -> None:
     found = await seen(shop, JOURNEY.model_copy(update={"thresholds": "workshop"}), tmp_path)
     assert found.crossed == failed
+    assert found.complaints.keys() == {f"the order is placed: {told}"}
     assert max(one.errors for one in found.moments) > 0
     assert {("errors", "rate<0.1"), ("http_req_duration", "p(95)<1000")} <= found.limits
 

@@ -51,6 +51,7 @@ def loaded(**fields: Any) -> Loaded:
         "thresholds": [
             Threshold(metric="http_req_duration", limit="p(95)<250", found=51.5, passed=True)
         ],
+        "complaints": {},
         "moments": [moment(1), moment(2, p50_ms=None, p95_ms=None, p99_ms=None, requests=0)],
         "samples": [
             Sample(at_s=1, cores={"k6": 0.5, "stock-0": 0.3, "others": 0.1}, lag={"stock": 12}),
@@ -91,6 +92,7 @@ def test_a_page_needs_nothing_but_itself(make_load: Callable[..., LoadRecord]) -
 
 def test_what_a_run_was_told_steers_no_page(make_load: Callable[..., LoadRecord]) -> None:
     record = make_load(
+        complaints={EVIL: 1},
         moments=[moment(1, routes_p95_ms={EVIL: 1.0})],
         samples=[Sample(at_s=1, cores={EVIL: 1.0}, lag={EVIL: 1})],
         checked=[Held(text=EVIL, holds=False, detail=EVIL)],
@@ -107,10 +109,12 @@ def test_what_failed_is_said_first(
         scenario,
         thresholds=[Threshold(metric="granted", limit="count==100", found=101, passed=False)],
         checked=[Held(text="stock: nothing is oversold", holds=False, detail="P001 -1")],
+        complaints={"the order is placed: 503 overload": 1_234},
     )
     print_load(Console(width=200), record)
     for told in (capsys.readouterr().out, load_page(record)):
         assert "FAILED: threshold: granted count==100, found 101" in told
+        assert "1,234 times the order is placed: 503 overload" in told
         assert "FAILED: stock: nothing is oversold: P001 -1" in told
     assert len(record.failures) == 2
 

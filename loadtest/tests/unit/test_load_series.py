@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import BenchError
-from bench.load.series import read_moments, read_summary
+from bench.load.series import read_complaints, read_moments, read_summary
 from bench.load.watch import cores_between
 from bench.usage import OTHERS, STOLEN, Reading
 
@@ -53,12 +53,14 @@ def test_each_period_has_what_its_metrics_say() -> None:
             ("metric", {"errors": {"type": "rate"}, "vus": {"type": "gauge"}}),
             ("cumulative", [[0.15], [1] * 7, [1] * 7, [50, 15], [START_MS + 3_000], [7]]),
             ("snapshot", [[0.25], [1] * 7, [], [30, 15], [START_MS + 3_000], [7]]),
+            ("cumulative", [[0.15], [1] * 7, [1] * 7, [50, 15], [START_MS + 3_500], [7]]),
+            ("snapshot", [[], [], [], [], [START_MS + 3_500], []]),
             # the last period has no snapshot: 10 requests, of which 2 of 10 steps failed
             ("cumulative", [[9.5 / 60], [1] * 7, [1] * 7, [60, 15], [START_MS + 4_400], [2]]),
         )
     )
     assert began == START_MS / 1000
-    first, second, last = moments
+    first, second, idle, last = moments
     assert (first.at_s, first.took_s, first.requests) == (1.0, 1.0, 20)
     assert (first.p50_ms, first.p95_ms, first.p99_ms) == (2, 8, 8.5)
     assert first.routes_p95_ms == {"POST /api/orders": 6}
@@ -66,7 +68,8 @@ def test_each_period_has_what_its_metrics_say() -> None:
     assert (second.at_s, second.took_s, second.requests) == (3.0, 2.0, 30)
     assert (second.errors, second.users, second.routes_p95_ms) == (0.25, 7, {})
     assert (last.at_s, last.requests, last.users, last.p95_ms) == (4.4, 10, 2, None)
-    assert (last.took_s, last.errors) == (pytest.approx(1.4), pytest.approx(0.2))
+    assert (idle.requests, idle.users) == (0, 7), "k6 told no users"
+    assert (last.took_s, last.errors) == (pytest.approx(0.9), pytest.approx(0.2))
 
 
 def test_a_last_period_that_has_hardly_begun_is_counted_to_the_one_before() -> None:
@@ -148,6 +151,26 @@ def test_a_summary_tells_totals_latencies_and_thresholds() -> None:
 def test_a_summary_that_is_none_is_told(summary: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match="summary of the run can't be read"):
         read_summary(summary)
+
+
+def test_what_scripts_complain_of_is_counted() -> None:
+    def line(text: str, source: str = "console") -> str:
+        return json.dumps({"level": "warning", "msg": text, "source": source})
+
+    found = read_complaints(
+        [
+            line("not so: the order is placed: 503 overload"),
+            line("not so: the order is paid: read: 127.0.0.1:41234->127.0.0.1:3000: reset"),
+            line("not so: the order is paid: read: 127.0.0.1:41236->127.0.0.1:3000: reset"),
+            line("something else"),
+            json.dumps({"level": "warning", "msg": "Request Failed"}),
+            "no JSON", "[]",
+        ]
+    )  # fmt: skip
+    assert list(found.items()) == [
+        ("the order is paid: read: 127.0.0.1->127.0.0.1: reset", 2),
+        ("the order is placed: 503 overload", 1),
+    ]
 
 
 def test_cores_are_what_was_used_in_the_time_between() -> None:

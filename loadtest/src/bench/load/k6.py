@@ -38,6 +38,8 @@ class Outcome(NamedTuple):
     record: list[str]
     """Lines of its record over time."""
     summary: Mapping[str, Any]
+    log: list[str]
+    """Lines of its log, as JSON."""
 
 
 def find_k6(folder: Path = BIN) -> Path | None:
@@ -104,15 +106,15 @@ class Running:
     async def outcome(self) -> Outcome:
         """Wait for the end. Raises BenchError where k6 failed otherwise than by a threshold."""
         code = await self._process.wait()
+        log = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
         if code not in (0, CROSSED):
-            log = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
             raise BenchError(f"k6 exited with {code}: {log.strip()[-OUTPUT_SHOWN:]}")
         try:
             record = (self._folder / "record").read_text(encoding="utf-8").splitlines()
             summary = json.loads((self._folder / "summary").read_bytes())
         except (OSError, ValueError) as error:
             raise BenchError(f"k6 left no figures: {error}") from error
-        return Outcome(record, summary)
+        return Outcome(record, summary, log.splitlines())
 
 
 @asynccontextmanager
@@ -128,9 +130,9 @@ async def running(
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             str(k6), "run", "--quiet", "--no-color", "--no-usage-report", "--address", "",
-            "--summary-export", str(folder / "summary"),
+            "--log-format", "json", "--summary-export", str(folder / "summary"),
             "--out", record, str(SCRIPTS / script),
-            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=log,
             env={**_without_settings(os.environ), **settings},
         )  # fmt: skip
         try:

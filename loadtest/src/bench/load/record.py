@@ -76,6 +76,8 @@ class Loaded(BaseModel):
     """What the script counted: `http_reqs`, `iterations`, and its own counters."""
     latencies: list[Latency]
     thresholds: list[Threshold]
+    complaints: dict[str, int]
+    """What was answered instead of what may be, and how often, as far as virtual users told."""
     moments: list[Moment]
     samples: list[Sample]
     memory_bytes: dict[str, int]

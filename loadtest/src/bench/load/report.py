@@ -40,7 +40,7 @@ COUNTED: Final = ("http_reqs", "iterations", "orders_confirmed", "granted", "ref
 
 def print_load(console: Console, record: LoadRecord) -> None:
     """Latencies, totals and verdicts."""
-    shown = Table(title=WHAT[record.plan.scenario], title_justify="left", box=SIMPLE_HEAD)
+    shown = Table(title=_title(record), title_justify="left", box=SIMPLE_HEAD)
     shown.add_column("ms")
     for name in ("p50", "p95", "p99", "longest"):
         shown.add_column(name, justify="right")
@@ -73,7 +73,8 @@ def load_page(record: LoadRecord) -> str:
         section(
             "Errors",
             plot(errors_plot(loaded), "Steps with another answer than they may have, as a share of"
-                 " all in the period."),
+                 " all in the period.")
+            + bullets(f"{times:,} times {what}" for what, times in loaded.complaints.items()),
         ),
         section(
             "Messages that wait",
@@ -90,14 +91,21 @@ def load_page(record: LoadRecord) -> str:
         section("Invariants", _checked(loaded)),
         section("What was measured, and how", _how(record)),
     ]  # fmt: skip
-    return page(f"Order system: {WHAT[record.plan.scenario]}", circumstances(record), sections)
+    return page(f"Order system: {_title(record)}", circumstances(record), sections)
+
+
+def _title(record: LoadRecord) -> str:
+    if record.plan.stages and record.plan.scenario in (Scenario.JOURNEY, Scenario.SHORT):
+        return f"the workshop's journey, in stages of its own: {record.plan.stages}"
+    return WHAT[record.plan.scenario]
 
 
 def _verdicts(record: LoadRecord) -> list[str]:
     loaded, failures = record.loaded, record.failures
     checks, limits = len(loaded.checked), len(loaded.thresholds)
     if failures:
-        return [f"FAILED: {one}" for one in failures]
+        told = [f"{times:,} times {what}" for what, times in loaded.complaints.items()]
+        return [*(f"FAILED: {one}" for one in failures), *told]
     return [f"all {limits} thresholds passed, and all {checks} checks of the system hold"]
 
 
@@ -197,10 +205,9 @@ def _sizes(record: LoadRecord) -> str:
     plan = record.plan
     match plan.scenario:
         case Scenario.JOURNEY | Scenario.SHORT:
-            stages = f" Stages: {plan.stages}." if plan.stages else ""
             return (
                 "A user lists products, puts P001 into the cart, orders it, pays, and pauses for a"
-                f" second; a step waits for the one before.{stages}"
+                " second; a step waits for the one before."
             )
         case Scenario.ARRIVALS:
             rates = ", ".join(map(str, plan.rates))

@@ -16,7 +16,7 @@ from bench.load import scarce
 from bench.load.judging import judged
 from bench.load.k6 import find_or_build, running, version_of
 from bench.load.record import Loaded, LoadRecord
-from bench.load.series import read_moments, read_summary
+from bench.load.series import read_complaints, read_moments, read_summary
 from bench.load.watch import watching
 from bench.machine import describe
 from bench.measuring import measuring
@@ -91,6 +91,7 @@ class _Test:
             totals=totals,
             latencies=latencies,
             thresholds=thresholds,
+            complaints=read_complaints(outcome.log),
             moments=moments,
             samples=watch.samples(began),
             memory_bytes=watch.memory_bytes,

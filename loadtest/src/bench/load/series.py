@@ -9,6 +9,8 @@ when the run was, it has no `snapshot`, only what is new in `cumulative`.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import BenchError
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 DURATION: Final = "http_req_duration"
 ROUTE: Final = "name"
 """The tag that holds a route."""
+COMPLAINT: Final = "not so: "
+"""What a script's words about a wrong answer begin with."""
+COMPLAINTS_KEPT: Final = 20
 ALWAYS: Final = "max>=0"
 """A threshold that is there to have a part of a metric summed up: it says nothing."""
 
@@ -53,10 +58,9 @@ def read_moments(lines: Iterable[str]) -> tuple[float, list[Moment]]:
                         if values
                     }
                     if kind == "cumulative":
-                        whole = _moment(rows, start_ms, 0.0)
+                        whole = _moment(rows, start_ms, None)
                     else:
-                        before_s = moments[-1].at_s if moments else 0.0
-                        moments.append(_moment(rows, start_ms, before_s))
+                        moments.append(_moment(rows, start_ms, moments[-1] if moments else None))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise BenchError(f"k6's record of the run can't be read: {error!r}") from error
     if whole is None:
@@ -96,8 +100,9 @@ def _completed(whole: Moment, moments: Sequence[Moment]) -> list[Moment]:
     return [*others, last.model_copy(update={**counts, **added})]
 
 
-def _moment(rows: Mapping[str, Row], start_ms: float, before_s: float) -> Moment:
+def _moment(rows: Mapping[str, Row], start_ms: float, before: Moment | None) -> Moment:
     nothing: Row = {}
+    before_s, users = (before.at_s, before.users) if before else (0.0, 0.0)
     at_s = (rows["time"]["value"] - start_ms) / 1000
     duration = rows.get(DURATION, nothing)
     return Moment(
@@ -105,7 +110,7 @@ def _moment(rows: Mapping[str, Row], start_ms: float, before_s: float) -> Moment
         took_s=at_s - before_s,
         requests=rows.get("http_reqs", nothing).get("count", 0.0),
         journeys=rows.get("iterations", nothing).get("count", 0.0),
-        users=rows.get("vus", nothing).get("value", 0.0),
+        users=rows.get("vus", nothing).get("value", users),  # k6 tells it once a second
         errors=rows.get("errors", nothing).get("rate", 0.0),
         p50_ms=duration.get("med"),
         p95_ms=duration.get("p(95)"),
@@ -156,6 +161,22 @@ def read_summary(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BenchError(f"k6's summary of the run can't be read: {error!r}") from error
     return totals, latencies, thresholds
+
+
+def read_complaints(log: Iterable[str]) -> dict[str, int]:
+    """What the scripts said of answers that were none, each with how often, the most frequent
+    first; `log` are k6's own lines, as JSON."""
+    found: Counter[str] = Counter()
+    for line in log:
+        try:
+            entry = json.loads(line)
+            message = str(entry["msg"]) if entry["source"] == "console" else ""
+        except (KeyError, TypeError, ValueError):
+            continue  # k6's own: of a request that failed the script speaks as well
+        if message.startswith(COMPLAINT):
+            # Of a connection that broke the port is told, a different one each time.
+            found[re.sub(r":\d{4,5}\b", "", message.removeprefix(COMPLAINT))] += 1
+    return dict(found.most_common(COMPLAINTS_KEPT))
 
 
 def _label(name: str) -> str | None:
