@@ -13,12 +13,14 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bench.errors import BenchError
 from bench.load.k6 import SCRIPTS, find_k6, running
 from bench.load.plan import LoadPlan, Scenario
 from bench.load.series import read_complaints, read_moments, read_summary
@@ -206,6 +208,23 @@ async def test_a_crowd_sees_one_too_many_and_one_too_few(
     counts = {"granted", "refused"}
     counts |= {"orders_confirmed"} if plan is SALE else set()
     assert found.crossed == (counts if apart else set()), "a refusal is no error"
+
+
+async def test_k6_ends_with_whoever_runs_it(tmp_path: Path) -> None:
+    assert K6 is not None
+    async with served(Shop(10_000)) as url:
+        settings = {"BASE_URL": url, **LoadPlan(stages="5m:1").settings("")}
+        async with running(K6, "journey.js", settings, tmp_path, 1) as process:
+            k6 = psutil.Process(process.pid)
+            assert k6.is_running()
+        assert not k6.is_running()
+
+
+async def test_why_k6_fails_is_said(tmp_path: Path) -> None:
+    assert K6 is not None
+    async with running(K6, "journey.js", {"STAGES": "x"}, tmp_path, 1) as process:
+        with pytest.raises(BenchError, match=r"k6 exited with \d+: .*STAGES is x; give stages"):
+            await process.outcome()
 
 
 def inspected(name: str, *settings: str) -> subprocess.CompletedProcess[str]:
