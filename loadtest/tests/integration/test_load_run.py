@@ -52,8 +52,8 @@ def test_ten_seconds_of_the_journey_on_a_stack_of_its_own(tmp_path: Path) -> Non
     assert {name for one in loaded.samples for name in one.cores} >= PARTS
     assert any(one.lag.keys() == GROUPS.keys() for one in loaded.samples)
     assert loaded.memory_bytes.keys() >= {"k6", "storefront-0", "postgres"}
-    assert all(0 <= one.at_s <= loaded.took_s + 5 for one in loaded.samples), "of one clock"
-    assert "checks of the system hold" in load_page(record)
+    assert all(-1 <= one.at_s <= loaded.took_s + 5 for one in loaded.samples), "of one clock"
+    assert load_page(record).count("<svg") == 6
     assert not (tmp_path / "state").exists()
 
 

@@ -78,6 +78,11 @@ class LoadPlan(Yardsticks):
         long = self.scenario is Scenario.JOURNEY and self.stages is None
         return LONG_PERIOD_S if long else PERIOD_S
 
+    @property
+    def watch_s(self) -> float:
+        """Between looks at the stack, in seconds."""
+        return min(self.period_s, PERIOD_S)
+
     def settings(self, scarce_id: str) -> Mapping[str, str]:
         """What the script is told, as environment variables; a crowd wants `scarce_id`."""
         match self.scenario:

@@ -79,11 +79,11 @@ def load_page(record: LoadRecord) -> str:
         section(
             "Messages that wait",
             plot(lag_plot(loaded), "By consumer group: the ends of its topics less what it has"
-                 " committed, once a second."),
+                 " committed."),
         ),
         section(
             "Where the processors' time goes",
-            plot(cores_plot(record), "Cores in use, once a second; the dashed line is all of them."
+            plot(cores_plot(record), "Cores in use; the dashed line is all of them."
                  " k6 and the benchmark run on the same machine as the system. 'others' are other"
                  " programs, and work of the kernel; 'stolen' went to other machines on the host.")
             + _processors(loaded),
@@ -182,7 +182,8 @@ def _how(record: LoadRecord) -> str:
     texts = (
         (
             f"k6 {record.loaded.k6_version} runs loadtest/k6/{plan.scenario.script} against the"
-            f" storefront, and counts each {plan.period_s:g} s by itself. {_sizes(record)}"
+            f" storefront, and counts each {plan.period_s:g} s by itself; processes and lag are"
+            f" looked at each {plan.watch_s:g} s. {_sizes(record)}"
         ),
         (
             "All of it runs on one machine: the system, k6, and what samples them. What k6 uses of"

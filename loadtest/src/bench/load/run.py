@@ -78,7 +78,7 @@ class _Test:
                 self.k6, plan.scenario.script, settings, Path(name), plan.period_s
             ) as process:
                 meter = Meter(lambda: {**self.pids(), K6: process.pid})
-                async with watching(connection, meter, self.tell) as watch:
+                async with watching(connection, meter, plan.watch_s, self.tell) as watch:
                     outcome = await process.outcome()
         began, moments = read_moments(outcome.record)
         totals, latencies, thresholds = read_summary(outcome.summary)

@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from shared.kafka.connection import KafkaConnection
     from shared.kafka.reading import GroupReader
 
-PERIOD_S: Final = 1.0
 MEMORY_EVERY: Final = 5
 """Samples from one look at the memory to the next: Postgres's shared pages are dear to tell."""
-TOLD_EVERY: Final = 15
-"""Samples from one word about it to the next."""
+TOLD_EVERY_S: Final = 15.0
 
 
 class Watch:
-    """What was seen, once a second."""
+    """What was seen, sample by sample."""
 
     def __init__(self, meter: Meter, groups: GroupReader, tell: Callable[[str], None]) -> None:
         self._meter = meter
         self._groups = groups
         self._tell = tell
-        self._began = time.time()
+        self._before = meter.read()
+        self._began = self._told = self._before.at
         self._seen: list[tuple[float, Sample]] = []
         self.memory_bytes: dict[str, int] = {}
         """The most that each part held."""
@@ -45,21 +44,25 @@ class Watch:
         """All samples, their times counted from `since` (seconds since the epoch)."""
         return [one.model_copy(update={"at_s": round(at - since, 2)}) for at, one in self._seen]
 
-    async def look(self) -> None:
+    async def look(self, period_s: float) -> None:
         """Take samples until this is cancelled."""
-        before = self._meter.read()
         due = time.monotonic()
         while True:
-            due = max(due + PERIOD_S, time.monotonic())  # what was missed is not made up for
+            due = max(due + period_s, time.monotonic())  # what was missed is not made up for
             await asyncio.sleep(due - time.monotonic())
-            now = self._meter.read()
-            if len(self._seen) % MEMORY_EVERY == 0:
-                self._remember(self._meter.memory())
-            sample = Sample(at_s=0.0, cores=cores_between(before, now), lag=await self._lags())
-            self._seen.append((now.at, sample))
-            if len(self._seen) % TOLD_EVERY == 0:
-                self._tell(_words(now.at - self._began, sample))
-            before = now
+            await self.sample()
+
+    async def sample(self) -> None:
+        """Look once."""
+        now = self._meter.read()
+        if len(self._seen) % MEMORY_EVERY == 0:
+            self._remember(self._meter.memory())
+        sample = Sample(at_s=0.0, cores=cores_between(self._before, now), lag=await self._lags())
+        self._before = now
+        self._seen.append((now.at, sample))
+        if now.at - self._told >= TOLD_EVERY_S:
+            self._told = now.at
+            self._tell(_words(now.at - self._began, sample))
 
     async def _lags(self) -> dict[str, int]:
         try:
@@ -88,17 +91,19 @@ def cores_between(before: Reading, now: Reading) -> dict[str, float]:
 
 @asynccontextmanager
 async def watching(
-    connection: KafkaConnection, meter: Meter, tell: Callable[[str], None]
+    connection: KafkaConnection, meter: Meter, period_s: float, tell: Callable[[str], None]
 ) -> AsyncIterator[Watch]:
-    """Watches while the block runs. Raises the broker's errors where it can't begin."""
+    """Watches while the block runs, and once at its end. Raises the broker's errors where it can't
+    begin."""
     async with open_groups(connection, GROUPS) as groups:
         watch = Watch(meter, groups, tell)
-        task = asyncio.create_task(watch.look())
+        task = asyncio.create_task(watch.look(period_s))
         try:
             yield watch
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await watch.sample()
 
 
 def _words(at_s: float, sample: Sample) -> str:
