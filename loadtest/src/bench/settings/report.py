@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 def print_settings(screen: Console, record: SettingsRecord) -> None:
     """To the terminal, as Markdown."""
-    for line in limits_lines(record):
+    for line in limits_lines(record.limits):
         screen.print(line, markup=False)
     screen.print()
     screen.print(markdown(record), markup=False, soft_wrap=True)
