@@ -99,7 +99,7 @@ class CouponsApi:
             user_id=user_id,
             facts=caller.facts,
         )
-        with self._admission.admitted():
+        async with self._admission.admitted(at_door=True):
             answer = await self._answered(command, request.headers.get("traceparent"))
         return _response(answer, coupon_id)
 

@@ -11,6 +11,7 @@ from shared.kafka.outbound import Outbound
 from shared.kafka.publisher import Publisher
 from shared.kafka.tail import Tail
 from shared.kafka.topics import verify_topics
+from shared.pace import Pace
 from shared.process import Process, run
 from shared.redis import Batched
 from shared.serving import HttpServer
@@ -51,7 +52,7 @@ class Storefront(Process):
         publisher = self.closing(
             Publisher(self._kafka, settings.instance_id, timeout_s=settings.publish_timeout_s)
         )
-        outbound = Outbound(publisher)
+        outbound = Outbound(publisher, Pace(settings.publish_interval_s))
         self._orders_heard = Listeners("orders.events.v1", _order_of)
         self._coupons_heard = Listeners("coupon.events.v1", about)
         self._tail = Tail(
@@ -61,6 +62,7 @@ class Storefront(Process):
                 "orders.events.v1": self._orders_heard.take,
                 "coupon.events.v1": self._coupons_heard.take,
             },
+            Pace(settings.publish_interval_s),
         )
         redis = self.closing(
             Batched(
@@ -86,7 +88,10 @@ class Storefront(Process):
             _log.warning("identity_open", detail="whoever asks is who they say: for trying out")
 
     def _routes(self, settings: Settings, outbound: Outbound, redis: Batched) -> list[Route]:
-        identity, admission = Identity(settings), Admission(settings.in_flight_at_most)
+        identity, admission = (
+            Identity(settings),
+            Admission(settings.orders_at_once, settings.waiting_at_most),
+        )
         bodies = Bodies(bytes_at_most=settings.body_bytes_at_most, within_s=settings.body_within_s)
         store = Store(
             redis,

@@ -69,17 +69,17 @@ class OrdersApi:
         key = _key(request)
         order_id = key_id(user_id, key) if key else _new_id()
         order = _order(order_id, user_id, wish)
-        with self._admission.admitted():
+        async with self._admission.admitted(at_door=True):
             await self._hold_place(user_id, order_id)
             try:
                 answer = await self._desk.place(order, _trace(request), keyed=key is not None)
             except ProblemError as problem:
                 if problem.status is not HTTPStatus.SERVICE_UNAVAILABLE and key is None:
-                    await self._store.give_place_back(user_id, order_id)
+                    self._store.give_place_back(user_id, order_id)
                 raise
         if not answer.is_problem:
-            await self._store.take_out(user_id, order.lines())
-        await self._settled(user_id, order_id, answer)
+            self._store.take_out(user_id, order.lines())
+        self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
     async def show(self, request: Request) -> Response:
@@ -100,9 +100,9 @@ class OrdersApi:
         if key:
             command_id = key_id(user_id, order_id, key)
             command = command.model_copy(update={"command_id": command_id})
-        with self._admission.admitted():
+        async with self._admission.admitted(at_door=False):
             answer = await self._desk.pay(command, _trace(request), keyed=key is not None)
-        await self._settled(user_id, order_id, answer)
+        self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
     async def cancel(self, request: Request) -> Response:
@@ -112,9 +112,9 @@ class OrdersApi:
         order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
         command = CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason)
-        with self._admission.admitted():
+        async with self._admission.admitted(at_door=False):
             answer = await self._desk.cancel(command, _trace(request))
-        await self._settled(user_id, order_id, answer)
+        self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
     async def _hold_place(self, user_id: str, order_id: str) -> None:
@@ -124,7 +124,7 @@ class OrdersApi:
         counted = (await self._store.unpaid(user_id))[:ORDERS_AT_MOST]
         ended = await self._desk.ended(counted)
         if ended:
-            await self._store.give_place_back(user_id, *ended)
+            self._store.give_place_back(user_id, *ended)
             if await self._store.hold_place(user_id, order_id):
                 return
         raise ProblemError(
@@ -134,9 +134,9 @@ class OrdersApi:
             headers={"retry-after": "60"},
         )
 
-    async def _settled(self, user_id: str, order_id: str, answer: Answer) -> None:
+    def _settled(self, user_id: str, order_id: str, answer: Answer) -> None:
         if answer.order is not None and answer.order.status in OUTCOMES:
-            await self._store.give_place_back(user_id, order_id)
+            self._store.give_place_back(user_id, order_id)
 
 
 def _order_id(request: Request) -> str:

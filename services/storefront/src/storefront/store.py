@@ -16,6 +16,7 @@ from storefront.metrics import UNBOUNDED
 from storefront.problems import unavailable
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Sequence
 
 _seldom = Seldom(__name__)
@@ -68,9 +69,9 @@ class Store:
         except RedisAwayError as error:
             raise _carts_away() from error
 
-    async def take_out(self, user_id: str, lines: Iterable[Line]) -> None:
-        """Take what was ordered out of the cart, as far as Redis is there."""
-        await self._try("HDEL", CART + user_id, *(line.product_id for line in lines))
+    def take_out(self, user_id: str, lines: Iterable[Line]) -> None:
+        """Take what was ordered out of the cart, soon, as far as Redis is there."""
+        self._tell("HDEL", CART + user_id, *(line.product_id for line in lines))
 
     async def hold_place(self, user_id: str, order_id: str) -> bool:
         """Count the order among the unpaid ones; False where the user has too many. Without Redis
@@ -92,15 +93,18 @@ class Store:
             return ()
         return found
 
-    async def give_place_back(self, user_id: str, *order_ids: str) -> None:
-        """These orders are unpaid no more, as far as Redis is there."""
-        await self._try("ZREM", UNPAID + user_id, *order_ids)
+    def give_place_back(self, user_id: str, *order_ids: str) -> None:
+        """These orders are unpaid no more, soon, as far as Redis is there."""
+        self._tell("ZREM", UNPAID + user_id, *order_ids)
 
-    async def _try(self, *command: Any) -> None:
-        try:
-            await self._redis.ask(*command)
-        except RedisAwayError as error:
-            _seldom.warning("redis_not_told", detail=str(error)[:200])
+    def _tell(self, *command: Any) -> None:
+        """Nobody waits for it; what comes after it in this process goes after it."""
+        self._redis.tell(*command).add_done_callback(_told)
+
+
+def _told(said: asyncio.Future[Any]) -> None:
+    if not said.cancelled() and (error := said.exception()) is not None:
+        _seldom.warning("redis_not_told", detail=str(error)[:200])
 
 
 def _lines(fields: dict[str, str]) -> Sequence[Line]:

@@ -3,6 +3,7 @@ storefront to users."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -71,9 +72,13 @@ def document_of(event: Message) -> OrderDocument:
     return _with_fields_of(event)
 
 
+@cache
+def _fields_of(known: type[Record]) -> tuple[str, ...]:
+    """Those that it has in common with the document."""
+    return tuple(name for name in OrderDocument.model_fields if name in known.model_fields)
+
+
 def _with_fields_of(known: Record) -> OrderDocument:
     """What is taken is valid already."""
-    fields: dict[str, Any] = {
-        name: getattr(known, name, None) for name in OrderDocument.model_fields
-    }
+    fields: dict[str, Any] = {name: getattr(known, name) for name in _fields_of(type(known))}
     return OrderDocument.model_construct(**fields)

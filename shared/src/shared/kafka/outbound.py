@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 if TYPE_CHECKING:
     from shared.kafka.publisher import Publisher, Record
+    from shared.pace import Pace
 
 RECORDS_AT_ONCE: Final = 1_000
 RECORDS_WAITING: Final = 10_000
@@ -29,9 +30,10 @@ class NeverPublishedError(NotPublishedError):
 class Outbound:
     """Publishes records that wait for their acknowledgement."""
 
-    def __init__(self, publisher: Publisher) -> None:
-        """Publish by `publisher`, which is nobody else's."""
+    def __init__(self, publisher: Publisher, pace: Pace) -> None:
+        """Publish by `publisher`, which is nobody else's, at the `pace` given."""
         self._publisher = publisher
+        self._pace = pace
         self._waiting: list[tuple[Record, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
@@ -48,6 +50,8 @@ class Outbound:
         """Wait for records, and publish all that are there. Raises the broker's errors, after
         whoever waited was told."""
         await self._wake.wait()
+        await self._pace.turn()
+        self._pace.begun()
         # whose caller is gone is not sent: nobody was told of it
         lot = [one for one in self._waiting[:RECORDS_AT_ONCE] if not one[1].done()]
         del self._waiting[:RECORDS_AT_ONCE]

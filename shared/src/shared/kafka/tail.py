@@ -6,12 +6,11 @@ What lay there before is nobody's question here; who needs that asks the service
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.contracts.topics import TOPICS
-from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,24 +18,23 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from shared.kafka.connection import KafkaConnection
+    from shared.pace import Pace
 
     Take = Callable[[Sequence[ConsumerRecord[bytes | None, bytes | None]]], None]
 
-_log = get_logger(__name__)
-
 RECORDS_AT_ONCE: Final = 2_000
 POLL_TIMEOUT_MS: Final = 1_000
-SILENT_AFTER_S: Final = 5.0
-"""A broker that answers no fetch for so long is said to be away."""
 
 
 class Tail:
     """Follows topics from where they end when it starts, and gives each topic's records away."""
 
     def __init__(
-        self, connection: KafkaConnection, client_id: str, takers: Mapping[str, Take]
+        self, connection: KafkaConnection, client_id: str, takers: Mapping[str, Take], pace: Pace
     ) -> None:
-        """`takers`: topic -> what takes its records, a list at a time; it may not raise."""
+        """`takers`: topic -> what takes its records, a list at a time; it may not raise. What comes
+        is taken at the `pace` given."""
+        self._pace = pace
         self._connection = connection
         self._client_id = client_id
         self._takers = {connection.named(topic): take for topic, take in takers.items()}
@@ -68,9 +66,15 @@ class Tail:
             await self._take_places(consumer)
             self._following.set()
             while True:
+                await self._pace.turn()
+                consumer.resume(*consumer.paused())
                 found = await consumer.getmany(
                     timeout_ms=POLL_TIMEOUT_MS, max_records=RECORDS_AT_ONCE
                 )
+                # nothing is fetched meanwhile: the next fetch finds more
+                consumer.pause(*self._partitions)
+                if found:
+                    self._pace.begun()
                 for partition, records in found.items():
                     self._places[partition] = records[-1].offset + 1
                     self._takers[partition.topic](records)
@@ -83,9 +87,3 @@ class Tail:
             self._places = dict(await consumer.end_offsets(self._partitions))
         for partition, place in self._places.items():
             consumer.seek(partition, place)
-
-
-def value_of(record: ConsumerRecord[Any, Any]) -> bytes | None:
-    """The value as it lies on the topic."""
-    value: bytes | None = record.value
-    return value

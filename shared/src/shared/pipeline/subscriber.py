@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,9 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
+    from shared.pace import Pace
+
     Records = tuple[ConsumerRecord[Any, Any], ...]
-
-
-CHUNKS_AHEAD = 4
-"""After quiet, so many chunks start as soon as their first message is there: an order alone, whose
-replies follow each other, waits for no interval."""
 
 
 class PatientSubscriber(BatchSubscriber):
@@ -37,13 +33,9 @@ class PatientSubscriber(BatchSubscriber):
     max_bytes: int = 4 * 1024 * 1024
     """What a chunk may hold of keys, values and headers, as they are once unpacked: a fetch is
     bounded in what came over the wire, and what compresses well is a thousand times that."""
-    interval_s: float = 0.0
-    """Chunks follow each other no faster than this in the long run, so that under load a chunk
-    holds what came meanwhile: most of what a chunk costs, it costs however much it holds."""
+    pace: Pace
+    """Of chunks: most of what a chunk costs, it costs however much it holds."""
     _error: KafkaError | None = None
-    _due_s: float = 0.0
-    """When the next chunk would start if all were an interval apart, by the loop's clock."""
-
     take: Callable[[Records], Awaitable[None]]
     """What is done with a chunk. It never raises."""
 
@@ -68,10 +60,7 @@ class PatientSubscriber(BatchSubscriber):
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        clock = asyncio.get_running_loop().time
-        ahead_s = self._due_s - clock() - CHUNKS_AHEAD * self.interval_s
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
+        await self.pace.turn()
         consumer.resume(*consumer.paused())
         taken = await self._take(consumer, self.batch_timeout_ms, self._step(0, 0))
         held_bytes = sum(map(_bytes_of, taken))
@@ -87,7 +76,7 @@ class PatientSubscriber(BatchSubscriber):
             taken += more
             held_bytes += sum(map(_bytes_of, more))
         if taken:
-            self._due_s = max(self._due_s, clock()) + self.interval_s
+            self.pace.begun()
         consumer.pause(*consumer.assignment())
         return tuple(taken)
 

@@ -39,11 +39,15 @@ class Batched:
 
     async def ask(self, *command: Any) -> Any:
         """What Redis says to a command; it must bear to be sent twice."""
+        return await self.tell(*command)
+
+    def tell(self, *command: Any) -> asyncio.Future[Any]:
+        """The same for who doesn't wait: the future ends with what Redis says, or its error."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all())
-        return await future
+        return future
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """What a script returns; it must bear to be run twice."""
