@@ -48,8 +48,12 @@ SETTINGS = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "4",
     "default.replication.factor": "1",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
+    # Two cores: a request that goes from thread to thread wakes each of them.
+    "num.network.threads": "1",
+    "num.io.threads": "2",
+    # Batches of few messages: a fetch looks for its own from the nearest entry of the index on, and
+    # reads the head of each on its way from the disk.
+    "log.index.interval.bytes": "512",
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
     # A broker that was killed may not register again before its session ends: 9 s by default.
     "broker.session.timeout.ms": "3000",
@@ -63,6 +67,7 @@ JVM = (
     "-Xmx512m",
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
+    "-XX:+UseTransparentHugePages",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
