@@ -170,7 +170,7 @@ def _add_settings(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     defaults = SettingsPlan()
     parser = commands.add_parser(
         "settings",
-        help="measure why settings have their defaults, in less than 6 minutes",
+        help="measure why settings have their defaults, beside other values",
         description="Puts other values beside the defaults of four settings: connections of a"
         " pool, retries of Redis, requests to the gateway at once, and the pause before one is made"
         " again. On a stack of payment alone, which is gone afterwards. Prints the tables that"

@@ -20,6 +20,9 @@ from bench.machine import DATABASE, loop, pgbench
 from bench.page import run_page
 from bench.plan import Plan
 from bench.run import run
+from bench.settings.plan import SettingsPlan
+from bench.settings.report import markdown
+from bench.settings.run import run as run_settings
 from bench.strategies.plan import CASES, STRATEGIES, StockPlan, Supply
 from bench.strategies.report import strategies_page
 from bench.strategies.run import run as run_strategies
@@ -162,3 +165,20 @@ async def test_the_yardsticks_read_something_and_tidy_up(environment: Environmen
 async def test_pgbench_says_why_it_fails(environment: Environment) -> None:
     with pytest.raises(BenchError, match=r"pgbench exited with 1: .*(scale|range)"):
         await pgbench(environment.admin_database_url, scale=0, seconds=1)
+
+
+@pytest.mark.timeout(WITHIN_S)
+def test_a_run_of_the_settings_measures_every_value(tmp_path: Path) -> None:
+    plan = SettingsPlan(
+        pools=(4, 8), retries=(3,), calls=(10,), pauses_s=(0.1,), transactions=200, questions=20,
+        charges=40, repeats=1, pgbench_s=1, pgbench_scale=1, loop_s=0.05,
+    )  # fmt: skip
+    record = run_settings(plan, tmp_path / "state", lambda _: None)
+    assert [one.connections for one in record.pools] == [4, 8]
+    assert all(sum(one.latency_ms.values()) == 200 and one.cpu_ms > 0 for one in record.pools)
+    (redis,), (calls,), (pause,) = record.redis, record.calls, record.pauses
+    assert redis.asked == 20
+    assert redis.gone_ms, "nobody listened, and it was given up"
+    assert calls.done.messages == 40
+    assert pause.requests >= pause.done.messages == 20
+    assert markdown(record).count("\n\n") == 3

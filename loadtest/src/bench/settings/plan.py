@@ -33,6 +33,6 @@ class SettingsPlan(Yardsticks):
     """To Redis."""
     charges: int = Field(300, ge=20)
     """By the gateway, in each backlog, and half as many that arrive."""
-    repeats: int = Field(2, ge=1, le=50)
+    repeats: int = Field(1, ge=1, le=50)
     pgbench_s: int = Field(5, ge=1)
     loop_s: float = Field(0.5, gt=0)
