@@ -171,7 +171,7 @@ async def test_pgbench_says_why_it_fails(environment: Environment) -> None:
 def test_a_run_of_the_settings_measures_every_value(tmp_path: Path) -> None:
     plan = SettingsPlan(
         pools=(4, 8), retries=(3,), calls=(10,), pauses_s=(0.1,), transactions=200, questions=20,
-        charges=40, repeats=1, pgbench_s=1, pgbench_scale=1, loop_s=0.05,
+        charges=40, repeats=1, pgbench_s=3, pgbench_scale=1, loop_s=0.05,
     )  # fmt: skip
     record = run_settings(plan, tmp_path / "state", lambda _: None)
     assert [one.connections for one in record.pools] == [4, 8]
