@@ -8,11 +8,10 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import asyncpg
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from bench.campaigns.plan import CouponPlan
 from bench.campaigns.report import campaigns_page, print_campaigns
@@ -22,6 +21,7 @@ from bench.errors import BenchError
 from bench.load.plan import LoadPlan, Scenario
 from bench.load.report import load_page, print_load
 from bench.load.run import run as run_load
+from bench.options import add_common, add_places, add_sizes, plan_of, rates
 from bench.page import comparison_page, run_page
 from bench.plan import (
     COUPON_STATE,
@@ -50,12 +50,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bench.plan import Yardsticks
     from bench.record import Noted
 
 INTERRUPTED = 130
-
-_P = TypeVar("_P", Plan, StockPlan, CouponPlan, SettingsPlan, LoadPlan)
 
 
 def main() -> int:
@@ -96,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         "--commands", type=int, default=defaults.commands, help="in that of stock (%(default)s)"
     )
     one.add_argument(
-        "--rates", type=_rates, default=defaults.rates, metavar="N,N,...",
+        "--rates", type=rates, default=defaults.rates, metavar="N,N,...",
         help="orders a second that arrive (20,200,500)",
     )  # fmt: skip
     one.add_argument(
         "--seconds", type=int, default=defaults.seconds, help="at each rate (%(default)s)"
     )
     one.add_argument("--baseline", type=Path, metavar="FILE", help="figures to compare with")
-    _add_common(one, defaults, STATE)
+    add_common(one, defaults, STATE)
     _add_stock(commands)
     _add_coupon(commands)
     _add_settings(commands)
@@ -130,7 +127,7 @@ def _add_stock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " and a page with plots. Nothing else should run on the machine.",
     )
     parser.set_defaults(run=_stock)
-    _add_sizes(
+    add_sizes(
         parser,
         defaults,
         commands="in each backlog",
@@ -143,7 +140,7 @@ def _add_stock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--zipf-exponent", type=float, default=defaults.zipf_exponent, help="(%(default)s)"
     )
-    _add_common(parser, defaults, STOCK_STATE)
+    add_common(parser, defaults, STOCK_STATE)
 
 
 def _add_coupon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -156,14 +153,14 @@ def _add_coupon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         " figures (JSON) and a page with plots. Nothing else should run on the machine.",
     )
     parser.set_defaults(run=_coupon)
-    _add_sizes(
+    add_sizes(
         parser,
         defaults,
         users="who ask each campaign",
         coupons="of each campaign",
         instances="of coupon",
     )
-    _add_common(parser, defaults, COUPON_STATE)
+    add_common(parser, defaults, COUPON_STATE)
 
 
 def _add_settings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -177,14 +174,14 @@ def _add_settings(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         " loadtest/SETTINGS.md has, and writes the figures (JSON).",
     )
     parser.set_defaults(run=_settings)
-    _add_sizes(
+    add_sizes(
         parser,
         defaults,
         transactions="through each pool",
         questions="to Redis",
         charges="of each backlog at the gateway",
     )
-    _add_common(parser, defaults, SETTINGS_STATE)
+    add_common(parser, defaults, SETTINGS_STATE)
 
 
 def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -210,10 +207,10 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--stages", metavar="S:N,S:N,...", help="of the journey, as in 20s:100,1m:500"
     )
     parser.add_argument(
-        "--rates", type=_rates, default=defaults.rates, metavar="N,N,...",
+        "--rates", type=rates, default=defaults.rates, metavar="N,N,...",
         help="customers a second who arrive (25,50,100)",
     )  # fmt: skip
-    _add_sizes(
+    add_sizes(
         parser,
         defaults,
         seconds="at each of the rates",
@@ -225,66 +222,12 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--url", metavar="URL",
         help="of a storefront that runs; `make env` tells the rest of its stack to the environment",
     )  # fmt: skip
-    _add_places(parser, defaults, LOAD_STATE)
-
-
-def _add_sizes(
-    parser: argparse.ArgumentParser,
-    defaults: StockPlan | CouponPlan | SettingsPlan | LoadPlan,
-    **helps: str,
-) -> None:
-    """Whole numbers of a plan."""
-    for name, text in helps.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name),
-            help=f"{text} (%(default)s)",
-        )  # fmt: skip
-
-
-def _add_common(
-    parser: argparse.ArgumentParser,
-    defaults: Plan | StockPlan | CouponPlan | SettingsPlan,
-    state: Path,
-) -> None:
-    parser.add_argument(
-        "--repeats", type=int, default=defaults.repeats,
-        help="of each phase (%(default)s); more make the spreads narrower",
-    )  # fmt: skip
-    _add_places(parser, defaults, state)
-
-
-def _add_places(parser: argparse.ArgumentParser, defaults: Yardsticks, state: Path) -> None:
-    parser.add_argument(
-        "--pgbench-seconds", dest="pgbench_s", type=int, default=defaults.pgbench_s,
-        metavar="SECONDS",
-    )  # fmt: skip
-    parser.add_argument("--state", type=Path, default=state, metavar="DIR", help="of its stack")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE",
-        help=f"where the figures go; the page goes beside them ({REPORTS}/<time>.json)",
-    )  # fmt: skip
-
-
-def _plan(kind: type[_P], arguments: argparse.Namespace) -> _P:
-    """The sizes that were asked for. Raises BenchError where one can't be."""
-    asked = {name: value for name, value in vars(arguments).items() if name in kind.model_fields}
-    try:
-        return kind(**asked)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BenchError(f"--{first['loc'][0]}: {first['msg']}") from error
-
-
-def _rates(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError("give whole numbers, as in 20,200,500") from None
+    add_places(parser, defaults, LOAD_STATE)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     screen = console()
-    plan = _plan(Plan, arguments)
+    plan = plan_of(Plan, arguments)
     before = load(arguments.baseline) if arguments.baseline else None
     record = run(plan, arguments.state, _teller(screen))
     out = _save(screen, record, arguments)
@@ -299,7 +242,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _stock(arguments: argparse.Namespace) -> int:
     screen = console()
-    record = run_strategies(_plan(StockPlan, arguments), arguments.state, _teller(screen))
+    record = run_strategies(plan_of(StockPlan, arguments), arguments.state, _teller(screen))
     out = _save(screen, record, arguments, "-stock")
     print_strategies(screen, record)
     _write_page(screen, record, out, strategies_page(record))
@@ -308,7 +251,7 @@ def _stock(arguments: argparse.Namespace) -> int:
 
 def _coupon(arguments: argparse.Namespace) -> int:
     screen = console()
-    record = run_campaigns(_plan(CouponPlan, arguments), arguments.state, _teller(screen))
+    record = run_campaigns(plan_of(CouponPlan, arguments), arguments.state, _teller(screen))
     out = _save(screen, record, arguments, "-coupon")
     print_campaigns(screen, record)
     _write_page(screen, record, out, campaigns_page(record))
@@ -317,7 +260,7 @@ def _coupon(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> int:
     screen = console()
-    record = run_settings(_plan(SettingsPlan, arguments), arguments.state, _teller(screen))
+    record = run_settings(plan_of(SettingsPlan, arguments), arguments.state, _teller(screen))
     out = _save(screen, record, arguments, "-settings")
     print_settings(screen, record)
     screen.print(f"{record.took_s:.0f} s; {out} holds the figures", markup=False)
@@ -326,7 +269,7 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 def _load(arguments: argparse.Namespace) -> int:
     screen = console()
-    plan = _plan(LoadPlan, arguments)
+    plan = plan_of(LoadPlan, arguments)
     record = run_load(plan, arguments.state, arguments.url, _teller(screen))
     out = _save(screen, record, arguments, f"-load-{record.plan.scenario}")
     print_load(screen, record)
