@@ -13,7 +13,9 @@ import * as shop from "./shop.js";
 const PRODUCTS = 100;
 const USERS = 10000; // that the seed gives money to
 const SECONDS = shop.count("SECONDS", 20);
-const GAP_S = 2; // between rates: what one left is done before the next begins
+const JOURNEY_S = 4; // the longest for which there are virtual users enough
+const USERS_AT_LEAST = 20;
+const GAP_S = 2; // between rates: a shop that keeps up has served the last customer by then
 const RATES = (__ENV.RATES || "25,50,100").split(",").map(Number);
 if (RATES.some((rate) => !Number.isInteger(rate) || rate < 1)) {
   throw new Error(`RATES is ${__ENV.RATES}; give whole numbers above 0, as in 25,50`);
@@ -26,9 +28,7 @@ function scenario(rate, place) {
     timeUnit: "1s",
     duration: `${SECONDS}s`,
     startTime: `${place * (SECONDS + GAP_S)}s`,
-    preAllocatedVUs: rate, // enough for journeys of a second
-    maxVUs: 4 * rate,
-    gracefulStop: `${GAP_S}s`,
+    preAllocatedVUs: Math.max(JOURNEY_S * rate, USERS_AT_LEAST), // one made later comes too late
   };
 }
 
