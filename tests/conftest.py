@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pytest
 
 from local_stack import SERVICES
+from local_stack.layout import STOREFRONT
 from orderctl.auditing import audit_everything
 from orderctl.draining import wait_until_at_rest
 from shared.contracts.topics import TOPICS
@@ -28,12 +29,15 @@ from shared.testing.kafka import Topics
 from shared.testing.ports import ReservedPort
 from shared.testing.processes import Instance
 from shared.testing.signals import eventually
+from shared.testing.storefronts import Storefront
 from shared.testing.valkey import claimed_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    import httpx
 
     from local_stack import Environment
     from shared.audit import Report
@@ -59,18 +63,42 @@ class Shop:
     """All services on topics and a database of their own."""
 
     def __init__(
-        self, topics: Topics, database: Database, redis_url: str, gateway: Gateway
+        self,
+        topics: Topics,
+        database: Database,
+        redis_url: str,
+        gateway: Gateway,
+        folder: Path,
+        settings: Mapping[str, str],
     ) -> None:
+        """`settings` are those of every instance."""
         self.topics = topics
         self.database = database
         self.redis_url = redis_url
         self.gateway = gateway
         self.instances: dict[str, Instance] = {}
         """By instance id, as `stock-0`."""
+        self._folder = folder
+        self._settings = settings
 
     @property
     def orchestrator(self) -> Instance:
         return self.instances[f"{ORCHESTRATOR}-0"]
+
+    def storefront(self, number: int = 0, **settings: str) -> Storefront:
+        """A storefront of this shop, to be started; its settings win over those of the shop."""
+        asked = {
+            setting: self.instances[f"{service}-0"].admin_url
+            for setting, service in STOREFRONT.calls.items()
+        }
+        own = {**self._settings, **asked, **STOREFRONT.environment, **settings}
+        return Storefront(f"{STOREFRONT.name}-{number}", own, folder=self._folder)
+
+    def http(self, number: int = 0, token: str | None = None) -> httpx.AsyncClient:
+        """A client of a storefront that the shop was opened with."""
+        storefront = self.instances[f"{STOREFRONT.name}-{number}"]
+        assert isinstance(storefront, Storefront)
+        return storefront.http(token)
 
     async def publish(self, *commands: Message | Mapping[str, Any] | bytes | Record) -> None:
         """What upstream systems send."""
@@ -202,7 +230,8 @@ class OpenShop(Protocol):
 
 @pytest.fixture(scope="session")
 def open_shop(environment: Environment, template: Template) -> OpenShop:
-    """Opens shops: one instance of each service, unless `replicas` says otherwise."""
+    """Opens shops: one instance of each service with a schema, unless `replicas` says otherwise,
+    and as many storefronts as it says."""
 
     @asynccontextmanager
     async def opened(
@@ -221,7 +250,6 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
             claimed_database(environment.redis_url) as valkey,
         ):
             gateway = Gateway(folder)
-            shop = Shop(topics, database, valkey.url, gateway)
             shared = {
                 "KAFKA_BOOTSTRAP_SERVERS": connection.bootstrap_servers,
                 "KAFKA_TOPIC_PREFIX": topics.prefix,
@@ -229,8 +257,9 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
                 "LOG_LEVEL": "WARNING",
             }
             shared |= {name: value for name, value in os.environ.items() if _is_security(name)}
+            shop = Shop(topics, database, valkey.url, gateway, folder, shared | settings)
             ports: list[ReservedPort] = []
-            for service in SERVICES:
+            for service in (one for one in SERVICES if one.role):
                 for number in range(replicas.get(service.name, 1)):
                     name = f"{service.name}-{number}"
                     own = shared | {"DATABASE_URL": database.dsn(service.role)}
@@ -239,6 +268,8 @@ def open_shop(environment: Environment, template: Template) -> OpenShop:
                         own |= {**gateway.settings, "CALLBACK_PORT": str(port.port)}
                     own |= settings
                     shop.instances[name] = Instance(service.module, name, own, folder=folder)
+            for number in range(replicas.get(STOREFRONT.name, 0)):
+                shop.instances[f"{STOREFRONT.name}-{number}"] = shop.storefront(number)
             try:
                 await gateway.start()
                 await topics.create()

@@ -112,6 +112,7 @@ def blackout(shop: Shop, stack: Stack) -> Fault:
     unpublished = " UNION ALL ".join(
         f"SELECT chunk_id FROM {service.role}.outbox WHERE published_at IS NULL"
         for service in SERVICES
+        if service.role
     )
 
     async def inject() -> None:

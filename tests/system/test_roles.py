@@ -13,7 +13,7 @@ from local_stack import SERVICES
 if TYPE_CHECKING:
     from shared.testing.databases import Database
 
-ROLES = [service.role for service in SERVICES]
+ROLES = [service.role for service in SERVICES if service.role]
 TABLES = {
     "stock": "product",
     "coupon": "coupon",

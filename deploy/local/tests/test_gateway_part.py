@@ -79,9 +79,10 @@ def test_each_replica_that_listens_has_a_port_of_its_own(make_stack: MakeStack) 
     assert make_stack(replicas=2, listens=("CALLBACK",)).up(as_asked=True)
 
 
-def test_payment_listens_for_callbacks_and_others_do_not() -> None:
+def test_payment_listens_for_callbacks_and_the_storefront_for_users() -> None:
     assert {service.name: service.listens for service in SERVICES if service.listens} == {
-        "payment": ("CALLBACK",)
+        "payment": ("CALLBACK",),
+        "storefront": ("HTTP",),
     }
 
 
