@@ -59,19 +59,44 @@ async def wait_until_fit(
             async with pool.acquire() as connection:
                 waiting = await pending(connection, package)
             if not waiting:
-                await verify_topics(kafka, topics)
+                await _require_topics(kafka, topics)
                 return
-        except (TopicError, MigrationError) as error:
+        except MigrationError as error:
             raise StartError(str(error)) from error
-        except _REFUSED_BY_KAFKA as error:
-            raise StartError(f"Kafka refuses these credentials: {error}") from error
         except _REFUSED_LOGIN as error:
             raise StartError(f"DATABASE_URL is refused: {error}") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
             attempt += 1
-            _log.warning("waiting_for_dependencies", error=str(error)[:200], attempt=attempt)
-            await asyncio.sleep(backoff.delay_s(attempt))
+            await _pause(attempt, error)
         else:
             raise StartError(
                 f"the schema of {service} is behind: {', '.join(waiting)}. Run: orderctl migrate"
             )
+
+
+async def wait_for_topics(kafka: KafkaConnection, topics: Sequence[str]) -> None:
+    """Wait for Kafka as long as it takes; raise `StartError` where its topics don't fit this
+    code."""
+    attempt = 0
+    while True:
+        try:
+            await _require_topics(kafka, topics)
+        except (OSError, KafkaError) as error:
+            attempt += 1
+            await _pause(attempt, error)
+        else:
+            return
+
+
+async def _require_topics(kafka: KafkaConnection, topics: Sequence[str]) -> None:
+    try:
+        await verify_topics(kafka, topics)
+    except TopicError as error:
+        raise StartError(str(error)) from error
+    except _REFUSED_BY_KAFKA as error:
+        raise StartError(f"Kafka refuses these credentials: {error}") from error
+
+
+async def _pause(attempt: int, error: Exception) -> None:
+    _log.warning("waiting_for_dependencies", error=str(error)[:200], attempt=attempt)
+    await asyncio.sleep(backoff.delay_s(attempt))

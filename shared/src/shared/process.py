@@ -61,6 +61,8 @@ class Process:
         self._finishing: list[Callable[[], Awaitable[None]]] = []
         self._closing: list[Closing] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._serving: list[asyncio.Task[None]] = []
+        self._serving_stopped = asyncio.Event()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -95,15 +97,10 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        serving_stopped = asyncio.Event()
         app = admin_app(self._checks, self._admin_routes)
         admin = HttpServer(app, self._settings.admin_host, self._settings.admin_port)
-        serving = [
-            asyncio.create_task(server.serve_until(serving_stopped))
-            for server in (admin, *self._servers)
-        ]
-        for task in serving:
-            task.add_done_callback(self._on_task_done)
+        for server in (admin, *self._servers):
+            self._serve(server)
         try:
             if await self._unless_stopped(self._prepare()):
                 for each in self._loops:
@@ -118,8 +115,8 @@ class Process:
                     await self._stop.wait()
         finally:
             await self._shut_down()
-            serving_stopped.set()
-            await asyncio.gather(*serving, return_exceptions=True)
+            self._serving_stopped.set()
+            await asyncio.gather(*self._serving, return_exceptions=True)
         if self._failure is not None:
             raise self._failure
 
@@ -169,6 +166,12 @@ class Process:
         await self._release()
         overdue.cancel()
         _log.info("stopped")
+
+    def _serve(self, server: HttpServer) -> None:
+        """Serve a port until the process has stopped."""
+        task = asyncio.create_task(server.serve_until(self._serving_stopped))
+        task.add_done_callback(self._on_task_done)
+        self._serving.append(task)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.admin import json_problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEAD_WITHIN_S: Final = 10.0
 """From the connection, or the first byte of a further request, to the end of its headers."""
@@ -21,11 +24,26 @@ HEAD_BYTES_AT_MOST: Final = 384 * 1024
 pieces of a header in time that grows with the square of its length."""
 CONNECTIONS_AT_MOST: Final = 512
 """Of a port that is for operators and machines."""
+FINISH_WITHIN_S: Final = 1.0
+"""For requests that are under way when a port closes."""
+
+
+async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    """What is served where too many are connected."""
+    answer = json_problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Service Unavailable",
+        "too many connections; come again",
+        reason="overloaded",
+    )
+    answer.headers.update({"retry-after": "1", "connection": "close"})
+    await answer(scope, receive, send)
 
 
 class PunctualProtocol(HttpToolsProtocol):
     """Cuts off who takes too long over the head of a request, or makes it too long, and who goes on
-    with a body that was answered before it was whole: uvicorn itself listens for ever."""
+    with a body that was answered before it was whole: uvicorn itself listens for ever. Who is one
+    connection too many is told when to come again."""
 
     _overdue: asyncio.TimerHandle | None = None
     """There while a head is expected."""
@@ -34,6 +52,7 @@ class PunctualProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A request is expected."""
         super().connection_made(transport)
+        self.limit_concurrency = None  # uvicorn's own answer doesn't say when to come again
         self._expect()
 
     def data_received(self, data: bytes) -> None:
@@ -60,6 +79,9 @@ class PunctualProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there; how long the body may take is the application's to say."""
         self._relax()
+        at_most = self.config.limit_concurrency
+        if at_most is not None and len(self.connections) >= at_most:
+            self.app = _crowded
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,15 +110,18 @@ class HttpServer(uvicorn.Server):
         *,
         name: str = "admin",
         connections_at_most: int = CONNECTIONS_AT_MOST,
+        finish_within_s: float = FINISH_WITHIN_S,
     ) -> None:
         """Serve `app` on `host`:`port`; `name` is the port's, for who finds it taken. Requests on
-        further connections than `connections_at_most` are answered 503."""
+        further connections than `connections_at_most` are answered 503. What is under way when
+        the port closes is given up after `finish_within_s`."""
         self._name = name
+        self._ended = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
-                timeout_graceful_shutdown=1, http=PunctualProtocol,
-                limit_concurrency=connections_at_most,
+                timeout_graceful_shutdown=finish_within_s,  # type: ignore[arg-type]
+                http=PunctualProtocol, limit_concurrency=connections_at_most, server_header=False,
             )
         )  # fmt: skip
 
@@ -104,6 +129,11 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signal handlers alone."""
         yield
+
+    async def close(self) -> None:
+        """Take no further connections, and let what is under way be answered."""
+        self.should_exit = True
+        await self._ended.wait()
 
     async def serve_until(self, stopped: asyncio.Event) -> None:
         """Serve until `stopped` is set; raises OSError where the port is taken."""
@@ -121,3 +151,4 @@ class HttpServer(uvicorn.Server):
             ) from refused
         finally:
             watcher.cancel()
+            self._ended.set()

@@ -11,7 +11,7 @@ from order_orchestrator.dead_letters import (
     of_another_order,
     set_aside,
 )
-from order_orchestrator.events import IgnoreReason, Refused, StepDeadLettered
+from order_orchestrator.events import Ignored, IgnoreReason, Refused, StepDeadLettered
 from order_orchestrator.intake import Arrival, accept, reject_unreadable
 from order_orchestrator.metrics import IGNORED, REFUSED
 from order_orchestrator.outcomes import outcome_event
@@ -268,6 +268,8 @@ def _give(
     result = chunk.apply(saga, command, delivery.traceparent)
     if isinstance(result, Refused):
         return Refusal(delivery.received, result.reason, result.detail, command)
+    if isinstance(result, Ignored):
+        _tell_again(chunk, saga, delivery)
     return None
 
 
@@ -283,10 +285,15 @@ def _place_again(chunk: SagaChunk, saga: Saga, delivery: Delivery) -> Refusal | 
             " counts. Place a new order under a new id.",
             delivery.message,
         )
+    _tell_again(chunk, saga, delivery)
+    return None
+
+
+def _tell_again(chunk: SagaChunk, saga: Saga, delivery: Delivery) -> None:
+    """A command that came before: whoever sends it again hears the outcome, where there is one."""
     outcome = outcome_event(saga)
     if outcome is not None:
         chunk.say(saga.order.order_id, outcome, delivery.traceparent)
-    return None
 
 
 def _order_id(delivery: Delivery) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -21,14 +20,15 @@ from shared.contracts.coupon import (
 from shared.contracts.ids import is_id
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from shared.kafka.cloudevents import record_of
-from shared.kafka.outbound import NotPublishedError
+from shared.kafka.outbound import NeverPublishedError, NotPublishedError
 from storefront.asking import SOURCE
 from storefront.describing import HTTP_JSON
 from storefront.documents import AsUser, CouponDocument, EntryDocument, json_bytes
 from storefront.domain import key_id
 from storefront.endpoint import Says, route
 from storefront.metrics import LATE
-from storefront.problems import ProblemError, unavailable, unknown
+from storefront.problems import ProblemError, not_sent, unavailable, unknown
+from storefront.requests import traceparent
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from storefront.bodies import Bodies
     from storefront.identity import Identity
     from storefront.listening import Listeners
+    from storefront.patience import Patience
 
 REQUESTS: Final = "coupon.requests.v1"
 _NOT_NOW: Final = {CouponRefusal.TEMPORARILY_UNAVAILABLE, CommandRefusal.TEMPORARILY_UNAVAILABLE}
@@ -57,16 +58,16 @@ class CouponsApi:
         bodies: Bodies,
         identity: Identity,
         admission: Admission,
-        *,
-        within_s: float,
+        patience: Patience,
     ) -> None:
-        """What takes longer than `within_s` is answered 503: asking again hears the answer."""
+        """What takes longer than `patience` lasts is answered 503: asking again hears the
+        answer."""
         self._events = events
         self._outbound = outbound
         self._bodies = bodies
         self._identity = identity
         self._admission = admission
-        self._within_s = within_s
+        self._patience = patience
 
     def routes(self) -> list[Route]:
         """What is served."""
@@ -100,18 +101,19 @@ class CouponsApi:
             facts=caller.facts,
         )
         async with self._admission.admitted(at_door=True):
-            answer = await self._answered(command, request.headers.get("traceparent"))
+            answer = await self._answered(command, traceparent(request))
         return _response(answer, coupon_id)
 
-    async def _answered(
-        self, command: IssueCoupon | EnterLottery, traceparent: str | None
-    ) -> Message:
-        record = record_of(REQUESTS, command, SOURCE, datetime.now(UTC), traceparent)
+    async def _answered(self, command: IssueCoupon | EnterLottery, trace: str | None) -> Message:
+        record = record_of(REQUESTS, command, SOURCE, datetime.now(UTC), trace)
+        until = self._patience.begin()
         with self._events.listen(command.coupon_id, message_id(command)) as ear:
             try:
                 await self._outbound.publish(record)
-                async with asyncio.timeout(self._within_s):
+                async with self._patience.lasting(until):
                     return await ear.next()
+            except NeverPublishedError as error:
+                raise not_sent() from error
             except NotPublishedError as error:
                 raise unavailable(
                     "the broker has not acknowledged; ask again, and hear how it went",

@@ -15,6 +15,7 @@ from storefront import documents
 from storefront.documents import ProblemDocument, UnderWayDocument
 from storefront.endpoint import Endpoint, Says
 from storefront.problems import MEDIA_TYPE
+from storefront.requests import KEY_CHARS, KEY_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,9 @@ DESCRIPTION: Final = (
 ID_SCHEMA: Final = {"type": "string", "pattern": ID_PATTERN}
 _KEY: Final = {
     "name": "Idempotency-Key", "in": "header", "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+    "schema": {
+        "type": "string", "minLength": 1, "maxLength": KEY_CHARS, "pattern": KEY_PATTERN,
+    },
     "description": "Makes the request safe to send again",
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from shared.background import Loop
@@ -10,8 +11,8 @@ from shared.kafka.connection import KafkaConnection
 from shared.kafka.outbound import Outbound
 from shared.kafka.publisher import Publisher
 from shared.kafka.tail import Tail
-from shared.kafka.topics import verify_topics
 from shared.pace import Pace
+from shared.preconditions import wait_for_topics
 from shared.process import Process, run
 from shared.redis import Batched
 from shared.serving import HttpServer
@@ -28,6 +29,7 @@ from storefront.coupons_api import CouponsApi, about
 from storefront.identity import Identity
 from storefront.listening import Listeners
 from storefront.orders_api import OrdersApi
+from storefront.patience import Patience
 from storefront.peers import Orders, Peer
 from storefront.settings import Settings
 from storefront.store import Store
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
+TOPICS_USED: Final = (
+    "orders.commands.v1", "orders.events.v1", "coupon.requests.v1", "coupon.events.v1",
+)  # fmt: skip
 SCRIPTS: Final = ("hold_place", "put_line")
 
 
@@ -52,7 +57,9 @@ class Storefront(Process):
         publisher = self.closing(
             Publisher(self._kafka, settings.instance_id, timeout_s=settings.publish_timeout_s)
         )
-        outbound = Outbound(publisher, Pace(settings.publish_interval_s))
+        self._patience = Patience(settings.answer_within_s)
+        within_s = min(settings.publish_timeout_s, settings.answer_within_s)
+        outbound = Outbound(publisher, Pace(settings.publish_interval_s), within_s=within_s)
         self._orders_heard = Listeners("orders.events.v1", _order_of)
         self._coupons_heard = Listeners("coupon.events.v1", about)
         self._tail = Tail(
@@ -72,26 +79,25 @@ class Storefront(Process):
                 retries=settings.redis_retries,
             )
         )
-        routes = self._routes(settings, outbound, redis)
-        self.add_server(
-            HttpServer(
-                application(routes),
-                settings.http_host,
-                settings.http_port,
-                name="HTTP",
-                connections_at_most=settings.connections_at_most,
-            )
+        self._drain_s = settings.drain_s
+        self._finish_within_s = (settings.stop_grace_s - settings.drain_s) / 2
+        self._http = HttpServer(
+            application(self._routes(settings, outbound, redis)),
+            settings.http_host,
+            settings.http_port,
+            name="HTTP",
+            connections_at_most=settings.connections_at_most,
+            finish_within_s=self._finish_within_s,
         )
+        self.add_check("http", self._serves)
         self.add_loop(Loop("tail", self._tail.run_once, 0.0))
         self.add_loop(Loop("commands", outbound.run_once, 0.0))
         if settings.identity == "open":
             _log.warning("identity_open", detail="whoever asks is who they say: for trying out")
 
     def _routes(self, settings: Settings, outbound: Outbound, redis: Batched) -> list[Route]:
-        identity, admission = (
-            Identity(settings),
-            Admission(settings.orders_at_once, settings.waiting_at_most),
-        )
+        identity = Identity(settings)
+        admission = Admission(settings.orders_at_once, settings.waiting_at_most)
         bodies = Bodies(bytes_at_most=settings.body_bytes_at_most, within_s=settings.body_within_s)
         store = Store(
             redis,
@@ -102,10 +108,9 @@ class Storefront(Process):
         )
         orders = Orders(self.closing(Peer("orchestrator", settings.orchestrator_url)))
         stock = self.closing(Peer("stock", settings.stock_url))
-        within_s = settings.answer_within_s
-        desk = Desk(self._orders_heard, outbound, orders, within_s=within_s)
+        desk = Desk(self._orders_heard, outbound, orders, self._patience)
         coupons = CouponsApi(
-            self._coupons_heard, outbound, bodies, identity, admission, within_s=within_s
+            self._coupons_heard, outbound, bodies, identity, admission, self._patience
         )
         return [
             *CatalogueApi(Catalogue(stock)).routes(),
@@ -115,10 +120,27 @@ class Storefront(Process):
         ]
 
     async def _prepare(self) -> None:
-        await verify_topics(self._kafka, ["orders.commands.v1", "orders.events.v1"])
+        await wait_for_topics(self._kafka, TOPICS_USED)
 
     async def _begin(self) -> None:
         await self._tail.started()
+        self._serve(self._http)  # whoever asked before would not hear the answer
+
+    async def _serves(self) -> str | None:
+        if self._stop.is_set():
+            return "it is told to stop"
+        return None if self._http.started else "it has not heard of the broker yet"
+
+    async def _finish(self) -> None:
+        if self._http.started:
+            await asyncio.sleep(self._drain_s)
+            # a third is left to be written: whoever waits for an outcome is told where to ask
+            patience = asyncio.get_running_loop().call_later(
+                self._finish_within_s * 2 / 3, self._patience.end
+            )
+            await self._http.close()
+            patience.cancel()
+        await super()._finish()
 
 
 def _order_of(event: Message) -> str | None:

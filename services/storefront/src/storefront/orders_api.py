@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,8 @@ from storefront.describing import HTTP_JSON
 from storefront.documents import CancelRequest, PayRequest, PlaceRequest, json_bytes
 from storefront.domain import OUTCOMES, Answer, key_id
 from storefront.endpoint import Says, route
-from storefront.problems import ProblemError, invalid, unknown
+from storefront.problems import NotSentError, ProblemError, invalid, unknown
+from storefront.requests import idempotency_key, traceparent
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from storefront.identity import Identity
     from storefront.store import Store
 
-KEY_CHARS: Final = 200
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: ids sort by time."""
 
@@ -66,19 +67,14 @@ class OrdersApi:
         caller = self._identity.caller(request)
         wish = await self._bodies.read(request, PlaceRequest)
         user_id = caller.acting_as(wish.user_id)
-        key = _key(request)
+        key = idempotency_key(request)
         order_id = key_id(user_id, key) if key else _new_id()
         order = _order(order_id, user_id, wish)
         async with self._admission.admitted(at_door=True):
-            await self._hold_place(user_id, order_id)
-            try:
-                answer = await self._desk.place(order, _trace(request), keyed=key is not None)
-            except ProblemError as problem:
-                if problem.status is not HTTPStatus.SERVICE_UNAVAILABLE and key is None:
-                    self._store.give_place_back(user_id, order_id)
-                raise
-        if not answer.is_problem:
-            self._store.take_out(user_id, order.lines())
+            with self._desk.alone(order_id, order_id):
+                answer = await self._desk.before(order) if key else None
+                if answer is None:
+                    answer = await self._placed(order, traceparent(request))
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
@@ -95,13 +91,15 @@ class OrdersApi:
         wish = await self._bodies.read(request, PayRequest)
         order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
-        key = _key(request)
+        key = idempotency_key(request)
         command = PayOrder(order_id=order_id, user_id=user_id, payment=wish.payment)
         if key:
             command_id = key_id(user_id, order_id, key)
             command = command.model_copy(update={"command_id": command_id})
+        alone = self._desk.alone(command.command_id, order_id) if key else nullcontext()
         async with self._admission.admitted(at_door=False):
-            answer = await self._desk.pay(command, _trace(request), keyed=key is not None)
+            with alone:
+                answer = await self._desk.pay(command, traceparent(request), keyed=key is not None)
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
@@ -113,18 +111,29 @@ class OrdersApi:
         user_id = caller.owner(wish.user_id, f"order {order_id}")
         command = CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason)
         async with self._admission.admitted(at_door=False):
-            answer = await self._desk.cancel(command, _trace(request))
+            answer = await self._desk.cancel(command, traceparent(request))
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
+
+    async def _placed(self, order: PlaceOrder, trace: str | None) -> Answer:
+        await self._hold_place(order.user_id, order.order_id)
+        try:
+            answer = await self._desk.place(order, trace)
+        except NotSentError:
+            self._store.give_place_back(order.user_id, order.order_id)
+            raise
+        if not answer.is_problem:
+            self._store.take_out(order.user_id, order.lines())
+        return answer
 
     async def _hold_place(self, user_id: str, order_id: str) -> None:
         """Raises ProblemError (429) where the user has too many unpaid orders."""
         if await self._store.hold_place(user_id, order_id):
             return
-        counted = (await self._store.unpaid(user_id))[:ORDERS_AT_MOST]
-        ended = await self._desk.ended(counted)
-        if ended:
-            self._store.give_place_back(user_id, *ended)
+        counted = await self._store.unpaid(user_id, ORDERS_AT_MOST)
+        over = await self._desk.paid_or_gone(counted)
+        if over:
+            self._store.give_place_back(user_id, *over)
             if await self._store.hold_place(user_id, order_id):
                 return
         raise ProblemError(
@@ -187,19 +196,6 @@ def _response(answer: Answer, order_id: str) -> Response:
         )
     assert answer.order is not None
     return Response(json_bytes(answer.order), media_type=HTTP_JSON)
-
-
-def _key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= KEY_CHARS or not key.isprintable() or not key.isascii():
-        raise invalid(f"Idempotency-Key: 1 to {KEY_CHARS} printable ASCII characters")
-    return key
-
-
-def _trace(request: Request) -> str | None:
-    return request.headers.get("traceparent")
 
 
 def _new_id() -> str:

@@ -59,6 +59,20 @@ def unknown(what: str) -> ProblemError:
     return ProblemError(HTTPStatus.NOT_FOUND, f"there is no {what}", reason="unknown")
 
 
+class NotSentError(ProblemError):
+    """Nothing happened, and nothing will."""
+
+
+def not_sent() -> NotSentError:
+    """The broker takes no commands now."""
+    return NotSentError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "nothing was sent, since the broker takes no commands now; try again",
+        reason="not_sent",
+        headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
 def unavailable(detail: str, *, reason: str, order_id: str | None = None) -> ProblemError:
     """Not now."""
     return ProblemError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from jwt.algorithms import get_default_algorithms
+from jwt.exceptions import PyJWTError
 from pydantic import Field, SecretStr, model_validator
 
 from shared.settings import ProcessSettings
@@ -46,6 +48,9 @@ class Settings(ProcessSettings):
     streams_at_most: int = Field(default=1_000, ge=0, le=100_000)
     """Open streams of server-sent events."""
     body_bytes_at_most: int = Field(default=65_536, ge=1_024, le=262_144)
+    drain_s: float = Field(default=0.0, ge=0, le=60)
+    """Told to stop, it goes on serving for so long while `/readyz` says no already: until who
+    spreads the load has noticed."""
     body_within_s: float = Field(default=10.0, gt=0, le=300)
     unpaid_at_most: int = Field(default=20, ge=1, le=10_000)
     """Orders of one user that wait for their payment."""
@@ -65,6 +70,10 @@ class Settings(ProcessSettings):
     def _fits(self) -> Self:
         if self.hot_cache_s > self.product_cache_s:
             raise ValueError("HOT_CACHE_S must be at most PRODUCT_CACHE_S")
+        if self.drain_s > self.stop_grace_s / 2:
+            raise ValueError(
+                "DRAIN_S must be at most half of STOP_GRACE_S, or what is under way is not finished"
+            )
         if self.identity == "open":
             return self
         if "PUBLIC KEY" not in self.token_public_key.get_secret_value():
@@ -74,4 +83,15 @@ class Settings(ProcessSettings):
             )
         if not self.token_issuer or not self.token_audience:
             raise ValueError("IDENTITY is token: set TOKEN_ISSUER and TOKEN_AUDIENCE")
+        self._require_key()
         return self
+
+    def _require_key(self) -> None:
+        algorithm = get_default_algorithms()[self.token_algorithm]
+        try:
+            algorithm.prepare_key(self.token_public_key.get_secret_value())
+        except (PyJWTError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"TOKEN_PUBLIC_KEY_FILE is no public key for {self.token_algorithm}, which"
+                f" TOKEN_ALGORITHM asks for: {error}"
+            ) from error

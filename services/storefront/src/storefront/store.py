@@ -17,7 +17,7 @@ from storefront.problems import unavailable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _seldom = Seldom(__name__)
 
@@ -85,13 +85,19 @@ class Store:
             _seldom.warning("unpaid_orders_unbounded", detail=str(error)[:200])
             return True
 
-    async def unpaid(self, user_id: str) -> Sequence[str]:
-        """The orders that count as unpaid."""
+    async def unpaid(self, user_id: str, at_most: int) -> Mapping[str, float]:
+        """The orders that count as unpaid, oldest first, and for how many seconds they do."""
+        command = ("ZRANGE", UNPAID + user_id, 0, at_most - 1, "WITHSCORES")
         try:
-            found: list[str] = await self._redis.ask("ZRANGE", UNPAID + user_id, 0, -1)
+            flat: list[Any] = await self._redis.ask(*command)
         except RedisAwayError:
-            return ()
-        return found
+            return {}
+        counted_at_ms = [float(forgotten) - self._unpaid_keep_ms for forgotten in flat[1::2]]
+        now_ms = time.time() * 1000
+        return {
+            order_id: (now_ms - at_ms) / 1000
+            for order_id, at_ms in zip(flat[::2], counted_at_ms, strict=True)
+        }
 
     def give_place_back(self, user_id: str, *order_ids: str) -> None:
         """These orders are unpaid no more, soon, as far as Redis is there."""

@@ -59,7 +59,8 @@ def shorten(text: str) -> str:
 
 
 def explain(error: ValidationError, value: bytes, types: Sequence[str]) -> tuple[str, str]:
-    """Reason code and sentence for the first thing that is wrong."""
+    """Reason code and sentence for the first thing that is wrong; `types` are those that it may
+    have, none where it is no message."""
     first = _first(error)
     kind = first["type"]
     sent = first["input"]
@@ -70,7 +71,8 @@ def explain(error: ValidationError, value: bytes, types: Sequence[str]) -> tuple
         return "unknown_type", f"type {shorten(sent['type'])} is unknown here; known: {known}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return "invalid", f"type: is missing or no text; it must be one of {', '.join(types)}"
-    location = first["loc"][1:]  # without the type, which leads every location
+    # without the type, which leads every location of a message
+    location = first["loc"][1:] if types else first["loc"]
     path = _path(location)
     sentence = _explain_field(first)
     return "invalid", f"{path}: {sentence}" if path else sentence

@@ -1,0 +1,32 @@
+"""Headers of requests."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from storefront.problems import invalid
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+KEY_CHARS: Final = 200
+KEY_PATTERN: Final = "^[!-~]+$"
+_KEY: Final = re.compile(rf"[!-~]{{1,{KEY_CHARS}}}")
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def idempotency_key(request: Request) -> str | None:
+    """`Idempotency-Key`, where it is sent. Raises ProblemError (400)."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or _KEY.fullmatch(keys[0]) is None:
+        raise invalid(f"Idempotency-Key: one, of 1 to {KEY_CHARS} visible ASCII characters")
+    return keys[0]
+
+
+def traceparent(request: Request) -> str | None:
+    """The trace that the request belongs to, where it says so as W3C does."""
+    found = request.headers.get("traceparent", "")
+    return found if _TRACEPARENT.fullmatch(found) else None
