@@ -15,6 +15,7 @@ from starlette.routing import Route
 from shared import serving
 from shared.serving import HttpServer
 from shared.testing.ports import ReservedPort
+from shared.testing.signals import Gate, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,11 +30,16 @@ async def hello(request: Request) -> PlainTextResponse:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
+async def served(*, connections_at_most: int = 10) -> AsyncIterator[int]:
     """A small application on a port."""
     stopped = asyncio.Event()
     with ReservedPort() as port:
-        server = HttpServer(Starlette(routes=[Route("/", hello)]), "127.0.0.1", port.port)
+        server = HttpServer(
+            Starlette(routes=[Route("/", hello)]),
+            "127.0.0.1",
+            port.port,
+            connections_at_most=connections_at_most,
+        )
         task = asyncio.create_task(server.serve_until(stopped))
         while not server.started:
             await asyncio.sleep(0)
@@ -113,13 +119,42 @@ async def test_f65_whoever_is_in_time_keeps_the_connection(
         assert len(ports) == 1
 
 
-async def test_f65_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_AT_MOST", 3)
-    async with served() as port:
+async def test_f65_too_many_connections_are_turned_away() -> None:
+    async with served(connections_at_most=3) as port:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            assert (await client.get("/")).status_code == 503
+            answer = await client.get("/")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["reason"] == "overloaded"
             for _, writer in idle:
                 writer.close()
                 await writer.wait_closed()
             assert (await client.get("/")).text == "hello"
+
+
+async def test_f40_what_is_under_way_is_answered_when_the_port_closes() -> None:
+    gate = Gate()
+
+    async def slow(request: Request) -> PlainTextResponse:
+        await gate.stop()
+        return PlainTextResponse("done")
+
+    with ReservedPort() as port:
+        app = Starlette(routes=[Route("/", hello), Route("/slow", slow)])
+        server = HttpServer(app, "127.0.0.1", port.port, finish_within_s=PATIENCE_S)
+        task = asyncio.create_task(server.serve_until(asyncio.Event()))
+        while not server.started:
+            await asyncio.sleep(0)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port.port}") as client:
+            assert (await client.get("/")).text == "hello"  # a connection that is idle then
+            under_way = asyncio.create_task(client.get("/slow"))
+            await gate.reached()
+            closing = asyncio.create_task(server.close())
+            await eventually(lambda: not server.servers[0].is_serving(), describe="it has closed")
+            with pytest.raises(httpx.ConnectError):
+                await client.get("/")
+            gate.open()
+            assert (await under_way).text == "done"
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.gather(closing, task)

@@ -191,6 +191,28 @@ class TestPayOrder:
         refusal = await stage.refusal(awaiting)
         assert (refusal.command_id, refusal.reason) == ("pay-2", "already_paid")
 
+    @pytest.mark.parametrize(
+        ("command", "charge", "type_"),
+        [
+            (pay_order, "done", "OrderConfirmed"),
+            (pay_order, "refused", "OrderRejected"),
+            (cancel_order, "done", "OrderCancelled"),
+        ],
+    )
+    async def test_f1_what_comes_again_gets_the_outcome_again(
+        self, stage: Stage, awaiting: str, command: Any, charge: str, type_: str
+    ) -> None:
+        if charge == "refused":
+            stage.cast(awaiting, charge=["refused"])
+        await stage.publish(command(awaiting))
+        outcome = await stage.outcome(awaiting)
+        sent = list(stage.commands(awaiting))
+        await stage.publish(command(awaiting))
+        await stage.all_read()
+        again = [event for event in await stage.events(awaiting) if event.type == type_]
+        assert again == [outcome] * 2
+        assert stage.commands(awaiting) == sent
+
     async def test_a_decline_ends_the_order(self, stage: Stage, awaiting: str) -> None:
         stage.cast(awaiting, charge=["refused"])
         await stage.publish(pay_order(awaiting))

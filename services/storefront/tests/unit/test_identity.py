@@ -127,13 +127,14 @@ def test_f69_a_refusal_does_not_show_the_token(checked: Identity, issuer: Issuer
 
 
 def test_a_session_ends_with_its_token(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
     checked = Identity(settings(issuer, session_cache_s=3_600))
-    token = issuer.token("ann", exp=NOW + 1_000)
+    token = issuer.token("ann", exp=int(now) + 1_000)
     assert caller(checked, token) == Caller("ann")
     monkeypatch.setattr(jwt, "decode", fails)
     assert caller(checked, token) == Caller("ann")  # not checked again
     monkeypatch.undo()
-    monkeypatch.setattr(identity.time, "time", lambda: NOW + 1_000 + 1)
+    monkeypatch.setattr(identity.time, "time", lambda: now + 1_000 + 1)
     monkeypatch.setattr(jwt, "decode", fails)
     assert refusal(checked, f"Bearer {token}").status == 401
 
@@ -141,10 +142,11 @@ def test_a_session_ends_with_its_token(issuer: Issuer, monkeypatch: pytest.Monke
 def test_a_session_is_checked_again_after_its_time(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = time.time()
     checked = Identity(settings(issuer, session_cache_s=10))
-    token = issuer.token("ann", exp=NOW + 1_000)
+    token = issuer.token("ann", exp=int(now) + 1_000)
     caller(checked, token)
-    monkeypatch.setattr(identity.time, "time", lambda: NOW + 60)
+    monkeypatch.setattr(identity.time, "time", lambda: now + 60)
     monkeypatch.setattr(jwt, "decode", fails)
     assert refusal(checked, f"Bearer {token}").status == 401
 
