@@ -34,6 +34,8 @@ class Watch:
         self._meter = meter
         self._groups = groups
         self._tell = tell
+        self._lag: dict[str, int] = {}
+        """As the broker told them since the last sample."""
         self._before = meter.read()
         self._began = self._told = self._before.at
         self._seen: list[tuple[float, Sample]] = []
@@ -50,15 +52,21 @@ class Watch:
         while True:
             due = max(due + period_s, time.monotonic())  # what was missed is not made up for
             await asyncio.sleep(due - time.monotonic())
-            await self.sample()
+            self.sample()
 
-    async def sample(self) -> None:
+    async def ask(self, period_s: float) -> None:
+        """Ask for the lags until this is cancelled: apart, since a busy broker may keep silent."""
+        while True:
+            self._lag = await self._lags()
+            await asyncio.sleep(period_s)
+
+    def sample(self) -> None:
         """Look once."""
         now = self._meter.read()
         if len(self._seen) % MEMORY_EVERY == 0:
             self._remember(self._meter.memory())
-        sample = Sample(at_s=0.0, cores=cores_between(self._before, now), lag=await self._lags())
-        self._before = now
+        sample = Sample(at_s=0.0, cores=cores_between(self._before, now), lag=self._lag)
+        self._before, self._lag = now, {}
         self._seen.append((now.at, sample))
         if now.at - self._told >= TOLD_EVERY_S:
             self._told = now.at
@@ -97,13 +105,14 @@ async def watching(
     begin."""
     async with open_groups(connection, GROUPS) as groups:
         watch = Watch(meter, groups, tell)
-        task = asyncio.create_task(watch.look(period_s))
+        tasks = [asyncio.create_task(one(period_s)) for one in (watch.look, watch.ask)]
         try:
             yield watch
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await watch.sample()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        watch.sample()
 
 
 def _words(at_s: float, sample: Sample) -> str:
