@@ -70,7 +70,7 @@ def order_of(saga: Saga) -> StoredOrder:
         items=price and price.items,
         total=price and price.total,
         discount=price and price.discount,
-        currency=order.currency,
+        currency=price and order.currency,
         pay_by=saga.pay_by,
         reason=ending and ending.reason,
         details=ending and ending.details,

@@ -206,12 +206,12 @@ class TestPayOrder:
             stage.cast(awaiting, charge=["refused"])
         await stage.publish(command(awaiting))
         outcome = await stage.outcome(awaiting)
-        sent = list(stage.commands(awaiting))
         await stage.publish(command(awaiting))
         await stage.all_read()
         again = [event for event in await stage.events(awaiting) if event.type == type_]
         assert again == [outcome] * 2
-        assert stage.commands(awaiting) == sent
+        sent = stage.commands(awaiting)
+        assert len(sent) == len(set(sent)), sent
 
     async def test_a_decline_ends_the_order(self, stage: Stage, awaiting: str) -> None:
         stage.cast(awaiting, charge=["refused"])

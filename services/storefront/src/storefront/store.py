@@ -89,14 +89,13 @@ class Store:
         """The orders that count as unpaid, oldest first, and for how many seconds they do."""
         command = ("ZRANGE", UNPAID + user_id, 0, at_most - 1, "WITHSCORES")
         try:
-            flat: list[Any] = await self._redis.ask(*command)
+            found: list[tuple[str, float]] = await self._redis.ask(*command)
         except RedisAwayError:
             return {}
-        counted_at_ms = [float(forgotten) - self._unpaid_keep_ms for forgotten in flat[1::2]]
         now_ms = time.time() * 1000
         return {
-            order_id: (now_ms - at_ms) / 1000
-            for order_id, at_ms in zip(flat[::2], counted_at_ms, strict=True)
+            order_id: (now_ms - (forgotten_ms - self._unpaid_keep_ms)) / 1000
+            for order_id, forgotten_ms in found
         }
 
     def give_place_back(self, user_id: str, *order_ids: str) -> None:

@@ -8,7 +8,7 @@ async with storefront.http() as client:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -66,3 +66,52 @@ class Storefront(Instance):
             await super().discard()
         finally:
             self._http_port.release()
+
+
+class Shopper:
+    """A user of a storefront."""
+
+    def __init__(self, client: httpx.AsyncClient, user_id: str, *, is_named: bool = True) -> None:
+        """`is_named`: each request says whose it is, and not a token."""
+        self.client = client
+        self.user_id = user_id
+        self._fields = {"userId": user_id} if is_named else {}
+
+    async def place(
+        self, items: Mapping[str, int] | None = None, *, key: str | None = None, **fields: Any
+    ) -> httpx.Response:
+        """Orders `items`, a unit of P001 unless given."""
+        lines = [
+            {"productId": product_id, "quantity": quantity}
+            for product_id, quantity in (items or {"P001": 1}).items()
+        ]
+        return await self.post("/api/orders", key=key, items=lines, **fields)
+
+    async def placed(self, items: Mapping[str, int] | None = None, **fields: Any) -> str:
+        """The id of an order that waits for its payment."""
+        answer = await self.place(items, **fields)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["status"] == "AWAITING_PAYMENT", answer.text
+        order_id: str = answer.json()["orderId"]
+        return order_id
+
+    async def pay(self, order_id: str, *, key: str | None = None, **fields: Any) -> httpx.Response:
+        """Pays an order."""
+        return await self.post(f"/api/orders/{order_id}/payment", key=key, **fields)
+
+    async def cancel(self, order_id: str, **fields: Any) -> httpx.Response:
+        """Cancels an order."""
+        return await self.post(f"/api/orders/{order_id}/cancel", **fields)
+
+    async def show(self, order_id: str) -> httpx.Response:
+        """An order as it is now."""
+        return await self.client.get(f"/api/orders/{order_id}")
+
+    async def post(self, path: str, *, key: str | None = None, **fields: Any) -> httpx.Response:
+        """A request with a body, perhaps under an `Idempotency-Key`."""
+        headers = {} if key is None else {"idempotency-key": key}
+        return await self.client.post(path, json=self._fields | fields, headers=headers)
+
+    async def cart(self) -> httpx.Response:
+        """What is in the cart."""
+        return await self.client.get("/api/cart", params=self._fields)
