@@ -24,6 +24,9 @@ HEAD_BYTES_AT_MOST: Final = 384 * 1024
 pieces of a header in time that grows with the square of its length."""
 CONNECTIONS_AT_MOST: Final = 512
 """Of a port that is for operators and machines."""
+IDLE_S: Final = 75.0
+"""A connection without a request is kept so long: longer than proxies and clients keep theirs, so
+that it is them who close it, and no request is on its way then."""
 FINISH_WITHIN_S: Final = 1.0
 """For requests that are under way when a port closes."""
 
@@ -122,6 +125,7 @@ class HttpServer(uvicorn.Server):
                 app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
                 timeout_graceful_shutdown=finish_within_s,  # type: ignore[arg-type]
                 http=PunctualProtocol, limit_concurrency=connections_at_most, server_header=False,
+                timeout_keep_alive=int(IDLE_S),
             )
         )  # fmt: skip
 

@@ -93,7 +93,7 @@ class TestListeners:
             with listeners.listen("o-1", "o-1"):
                 assert listeners._keys == {b"o-1": 2}
             assert listeners._keys == {b"o-1": 1}
-        with pytest.raises(KeyError), listeners.listen("o-1", "o-1"):  # noqa: PT012
+        with pytest.raises(KeyError), listeners.listen("o-1", "o-1"):
             raise KeyError
         assert (listeners._keys, listeners._ears) == ({}, {})
 
