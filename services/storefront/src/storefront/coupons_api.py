@@ -100,7 +100,7 @@ class CouponsApi:
             user_id=user_id,
             facts=caller.facts,
         )
-        async with self._admission.admitted(at_door=True):
+        with self._admission.admitted():
             answer = await self._answered(command, traceparent(request))
         return _response(answer, coupon_id)
 

@@ -97,7 +97,7 @@ class Storefront(Process):
 
     def _routes(self, settings: Settings, outbound: Outbound, redis: Batched) -> list[Route]:
         identity = Identity(settings)
-        admission = Admission(settings.orders_at_once, settings.waiting_at_most)
+        admission = Admission(settings.in_flight_at_most)
         bodies = Bodies(bytes_at_most=settings.body_bytes_at_most, within_s=settings.body_within_s)
         store = Store(
             redis,

@@ -11,8 +11,7 @@ REQUEST_SECONDS = Histogram(
     ["route"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-UNDER_WAY = Gauge("storefront_under_way", "Orders, payments and the like under way")
-AT_THE_DOOR = Gauge("storefront_at_the_door", "New orders that wait for a place")
+IN_FLIGHT = Gauge("storefront_in_flight", "Orders, payments and the like under way")
 TURNED_AWAY = Counter("storefront_turned_away_total", "Requests refused under overload", ["why"])
 HEARD = Counter("storefront_heard_total", "Events that somebody waited for", ["topic", "type"])
 LATE = Counter("storefront_late_total", "Questions that were answered 202", ["question"])

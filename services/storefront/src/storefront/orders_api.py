@@ -70,11 +70,10 @@ class OrdersApi:
         key = idempotency_key(request)
         order_id = key_id(user_id, key) if key else _new_id()
         order = _order(order_id, user_id, wish)
-        async with self._admission.admitted(at_door=True):
-            with self._desk.alone(order_id, order_id):
-                answer = await self._desk.before(order) if key else None
-                if answer is None:
-                    answer = await self._placed(order, traceparent(request))
+        with self._admission.admitted(), self._desk.alone(order_id, order_id):
+            answer = await self._desk.before(order) if key else None
+            if answer is None:
+                answer = await self._placed(order, traceparent(request))
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
@@ -97,9 +96,8 @@ class OrdersApi:
             command_id = key_id(user_id, order_id, key)
             command = command.model_copy(update={"command_id": command_id})
         alone = self._desk.alone(command.command_id, order_id) if key else nullcontext()
-        async with self._admission.admitted(at_door=False):
-            with alone:
-                answer = await self._desk.pay(command, traceparent(request), keyed=key is not None)
+        with self._admission.admitted(), alone:
+            answer = await self._desk.pay(command, traceparent(request), keyed=key is not None)
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
@@ -110,7 +108,7 @@ class OrdersApi:
         order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
         command = CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason)
-        async with self._admission.admitted(at_door=False):
+        with self._admission.admitted():
             answer = await self._desk.cancel(command, traceparent(request))
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)

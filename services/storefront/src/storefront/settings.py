@@ -40,10 +40,8 @@ class Settings(ProcessSettings):
     """Between two lots of commands while they keep coming, and between two looks at events."""
     answer_within_s: float = Field(default=10.0, gt=0, le=60)
     """What takes longer is answered 202."""
-    orders_at_once: int = Field(default=128, ge=1, le=100_000)
-    """New orders begin while fewer orders, payments and the like are under way."""
-    waiting_at_most: int = Field(default=4_000, ge=0, le=100_000)
-    """New orders that wait for that; further ones are answered 503."""
+    in_flight_at_most: int = Field(default=2_000, ge=1, le=100_000)
+    """Orders, payments and the like under way at once; further ones are answered 503."""
     connections_at_most: int = Field(default=8_192, ge=1, le=100_000)
     streams_at_most: int = Field(default=1_000, ge=0, le=100_000)
     """Open streams of server-sent events."""

@@ -1,4 +1,4 @@
-"""Who waits: for an event, for the outcome."""
+"""Who waits: for a place, for an event, for the outcome."""
 
 from __future__ import annotations
 
@@ -10,14 +10,37 @@ from aiokafka import ConsumerRecord
 
 from shared.contracts.refusals import CommandRefusal, CommandRefused
 from storefront import listening
+from storefront.admission import Admission
 from storefront.listening import Ear, Listeners
 from storefront.main import _order_of
 from storefront.patience import Patience
+from storefront.problems import ProblemError
 
 if TYPE_CHECKING:
     from shared.contracts.base import Message
 
 WITHIN_S = 5.0
+
+
+class TestAdmission:
+    def test_f62_one_too_many_is_told_to_come_again(self) -> None:
+        admission = Admission(2)
+        with admission.admitted(), admission.admitted():
+            with pytest.raises(ProblemError) as refused, admission.admitted():
+                pytest.fail("admitted")
+            problem = refused.value
+            assert (problem.status, problem.document.reason) == (503, "overloaded")
+            assert int(problem.headers["retry-after"]) >= 1
+        with admission.admitted(), admission.admitted():
+            pass
+
+    def test_a_place_is_free_again_whatever_happens(self) -> None:
+        admission = Admission(1)
+        for _ in range(3):
+            with pytest.raises(KeyError), admission.admitted():
+                raise KeyError
+        with admission.admitted():
+            pass
 
 
 def refusal(number: int, key: str = "o-1") -> CommandRefused:
@@ -89,11 +112,10 @@ class TestListeners:
         assert heard == [refusal(number) for number in range(3, count)]
 
     async def test_nothing_is_kept_of_who_has_gone(self, listeners: Listeners) -> None:
-        with listeners.listen("o-1", "o-1"):
+        with pytest.raises(KeyError), listeners.listen("o-1", "o-1"):
             with listeners.listen("o-1", "o-1"):
                 assert listeners._keys == {b"o-1": 2}
             assert listeners._keys == {b"o-1": 1}
-        with pytest.raises(KeyError), listeners.listen("o-1", "o-1"):
             raise KeyError
         assert (listeners._keys, listeners._ears) == ({}, {})
 
