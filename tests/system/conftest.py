@@ -14,11 +14,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from shared.testing.builders import issue_coupon, put_campaign, put_product, top_up_wallet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from shared.testing.storefronts import Storefront
 
     from ..conftest import OpenShop, Shop  # noqa: TID252 - a conftest has no absolute name
 
-USERS = 120
+USERS = 200
 SETTINGS = {
     "STEP_RESEND_S": "3",
     "RESEND_AT_MOST_S": "3",
@@ -117,6 +119,40 @@ async def shop(shared_shop: Shop, audited: None) -> AsyncIterator[Shop]:
         print(f"--- {name}, {state}\n{instance.log()[seen[name] :]}")  # shown on failure
     await shared_shop.heal()
     await shared_shop.gateway.heal()
+
+
+@pytest.fixture(scope="session")
+async def shared_storefronts(shared_shop: Shop) -> AsyncIterator[dict[str, Storefront]]:
+    """Storefronts of the shared shop, by what they are told."""
+    started: dict[str, Storefront] = {}
+    yield started
+    for each in started.values():
+        await each.discard()
+
+
+@pytest.fixture
+async def storefront(
+    shop: Shop, shared_storefronts: dict[str, Storefront]
+) -> AsyncIterator[Callable[..., Awaitable[Storefront]]]:
+    """Starts a storefront with settings, or gives the one that has them already."""
+    used: dict[Storefront, int] = {}
+
+    async def start(**settings: str) -> Storefront:
+        key = repr(sorted(settings.items()))
+        found = shared_storefronts.get(key)
+        if found is None:
+            found = shop.storefront(len(shared_storefronts), **settings)
+            shared_storefronts[key] = found
+        if not found.is_running:
+            await found.start()
+        used.setdefault(found, len(found.log()))
+        return found
+
+    yield start
+    for each, seen in used.items():
+        print(f"--- {each.instance_id}\n{each.log()[seen:]}")  # shown on failure
+        if each.is_running:
+            each.thaw()
 
 
 _users = iter([f"user_{number}" for number in range(USERS)])

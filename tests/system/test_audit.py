@@ -25,7 +25,7 @@ def orders() -> list[Message]:
     """All at once: paid, refused for want of money or units, with coupons, later, cancelled."""
     messages: list[Message] = []
     for number in range(ORDERS):
-        order_id, user = f"audit-{number:04}", f"user_{80 + number % USERS}"
+        order_id, user = f"audit-{number:04}", f"user_{160 + number % USERS}"
         wish = {"items": {"P001": 2_000}} if number % 5 == 0 else {"items": {"P002": 1, "P003": 1}}
         if number % 7 == 0:
             wish = {"items": {"P004": 1, "P005": 9}}

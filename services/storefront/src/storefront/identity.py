@@ -101,7 +101,7 @@ class Identity:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except (jwt.InvalidTokenError, RecursionError) as error:
+        except jwt.InvalidTokenError as error:
             raise _unauthorised(f"the token is not good: {error}") from None
         user_id = claims["sub"]
         if not isinstance(user_id, str) or not is_id(user_id):
