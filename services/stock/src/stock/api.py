@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LEVELS_AT_MOST: Final = 5_000
 """Of one page."""
 PRODUCTS_AT_MOST: Final = 500
-"""Of one page of the catalogue, or named at once."""
+"""Of one page of the catalogue, or named at once, of levels as well."""
 
 
 class Page(BaseModel):
@@ -78,34 +78,27 @@ class LevelsApi:
         ]
 
     async def levels(self, request: Request) -> Response:
-        """A page of levels in key order, and behind which product the next one begins."""
+        """A page of levels in key order, and behind which product the next one begins; or those of
+        the products named by `id`, which are there."""
+        if ids := request.query_params.getlist("id"):
+            return _misnamed(ids) or self._levels(await in_time(self._read_levels(ids)), None)
         try:
             page = Page.model_validate(dict(request.query_params))
         except ValidationError as error:
             return json_problem(HTTPStatus.BAD_REQUEST, "Invalid page", faults(error))
         rows = await in_time(self._read_page(page))
-        return JSONResponse(
-            {
-                "levels": [_level(row) for row in rows],
-                "next": rows[-1]["product_id"] if len(rows) == page.limit else None,
-                "lowStockUnits": self._low_stock_units,
-            }
-        )
+        return self._levels(rows, rows[-1]["product_id"] if len(rows) == page.limit else None)
 
     async def level(self, request: Request) -> Response:
         """The level of one product."""
         product_id = request.path_params["product_id"]
-        row = await in_time(self._read_level(product_id)) if is_id(product_id) else None
-        return _unknown(product_id) if row is None else JSONResponse(_level(row))
+        rows = await in_time(self._read_levels([product_id])) if is_id(product_id) else ()
+        return JSONResponse(_level(rows[0])) if rows else _unknown(product_id)
 
     async def products(self, request: Request) -> Response:
         """A page of the catalogue in key order; or the products named by `id`, which are there."""
         if ids := request.query_params.getlist("id"):
-            if len(ids) > PRODUCTS_AT_MOST or not all(map(is_id, ids)):
-                detail = f"id: 1 to {PRODUCTS_AT_MOST} product ids"
-                return json_problem(HTTPStatus.BAD_REQUEST, "Invalid request", detail)
-            rows = await in_time(self._read_named(ids))
-            return _catalogue(rows, None)
+            return _misnamed(ids) or _catalogue(await in_time(self._read_named(ids)), None)
         try:
             page = CataloguePage.model_validate(dict(request.query_params))
         except ValidationError as error:
@@ -123,6 +116,15 @@ class LevelsApi:
         """Which strategy contended products should have, the most contended first."""
         advised = await in_time(self._advise())
         return JSONResponse({"windowS": WINDOW_S, "products": [_advice(*one) for one in advised]})
+
+    def _levels(self, rows: Sequence[asyncpg.Record], following: str | None) -> Response:
+        return JSONResponse(
+            {
+                "levels": [_level(row) for row in rows],
+                "next": following,
+                "lowStockUnits": self._low_stock_units,
+            }
+        )
 
     def _document(self, row: asyncpg.Record) -> dict[str, Any]:
         return {
@@ -161,9 +163,9 @@ class LevelsApi:
         async with self._pool.acquire() as connection:
             return await queries.products_named.rows(connection, product_ids=ids)
 
-    async def _read_level(self, product_id: str) -> asyncpg.Record | None:
+    async def _read_levels(self, ids: Sequence[str]) -> Sequence[asyncpg.Record]:
         async with self._pool.acquire() as connection:
-            return await queries.read_levels.row(connection, product_ids=[product_id])
+            return await queries.read_levels.rows(connection, product_ids=ids)
 
     async def _read_product(self, product_id: str) -> asyncpg.Record | None:
         async with self._pool.acquire() as connection:
@@ -192,6 +194,13 @@ def _advice(product: Product, measured: Tally) -> dict[str, Any]:
         "refusals": measured.refusals,
         "lockWaitMs": round(measured.lock_wait_ms, 1),
     }
+
+
+def _misnamed(ids: Sequence[str]) -> Response | None:
+    if len(ids) <= PRODUCTS_AT_MOST and all(map(is_id, ids)):
+        return None
+    detail = f"id: 1 to {PRODUCTS_AT_MOST} product ids"
+    return json_problem(HTTPStatus.BAD_REQUEST, "Invalid request", detail)
 
 
 def _catalogue(rows: Sequence[asyncpg.Record], following: str | None) -> Response:

@@ -74,6 +74,36 @@ async def test_low_ones_alone(admin: httpx.AsyncClient, stock: Replica) -> None:
     assert (await admin.get("/levels")).json()["lowStockUnits"] == LOW_UNITS
 
 
+@pytest.mark.parametrize("what", ["levels", "products"])
+async def test_products_are_named_one_by_one(
+    admin: httpx.AsyncClient, stock: Replica, what: str
+) -> None:
+    """Those that are there, of all that are asked for, as they stand on the page."""
+    await stock.run(*(put_product(one, quantity=20) for one in ("P1", "P2", "P3")))
+    asked = [("id", "P3"), ("id", "P404"), ("id", "P1")]
+    found = (await admin.get(f"/{what}", params=asked)).json()
+    assert found["next"] is None
+    page = (await admin.get(f"/{what}")).json()[what]
+    told = {one["productId"]: one["available"] for one in found[what]}
+    assert told == {one["productId"]: one["available"] for one in (page[0], page[2])}
+    assert found[what][0].keys() == page[0].keys()
+
+
+async def test_a_page_of_the_catalogue_is_as_the_products(
+    admin: httpx.AsyncClient, stock: Replica
+) -> None:
+    await stock.run(*(put_product(one, quantity=20, price=7, name="Lamp") for one in ("P2", "P1")))
+    assert (await admin.get("/products?limit=1")).json() == {
+        "products": [
+            {"productId": "P1", "name": "Lamp", "price": 7, "currency": "KRW", "available": 20,
+             "version": 1}
+        ],
+        "next": "P1",
+    }  # fmt: skip
+    rest = (await admin.get("/products?after=P1")).json()
+    assert ([one["productId"] for one in rest["products"]], rest["next"]) == (["P2"], None)
+
+
 async def test_an_unknown_product_is_a_problem(admin: httpx.AsyncClient) -> None:
     for path in ("/levels/P404", "/products/P404"):
         answer = await admin.get(path)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from shared.admin import admin_app
-from stock.api import LEVELS_AT_MOST, LevelsApi
+from stock.api import LEVELS_AT_MOST, PRODUCTS_AT_MOST, LevelsApi
 
 
 def client(pool: Any = None) -> httpx.AsyncClient:
@@ -65,6 +65,15 @@ async def test_what_is_no_product_id_is_unknown(path: str, product_id: str) -> N
         answer = await admin.get(f"/{path}/{product_id}")
     assert (answer.status_code, answer.json()["title"]) == (404, "Unknown product")
     assert "is no product id" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["levels", "products"])
+@pytest.mark.parametrize("ids", [["a b"], ["P1", ""], ["P1"] * (PRODUCTS_AT_MOST + 1)])
+async def test_names_that_are_none_are_a_problem(path: str, ids: list[str]) -> None:
+    async with client() as admin:
+        answer = await admin.get(f"/{path}", params=[("id", one) for one in ids])
+    assert (answer.status_code, answer.json()["title"]) == (400, "Invalid request")
+    assert answer.json()["detail"] == f"id: 1 to {PRODUCTS_AT_MOST} product ids"
 
 
 async def test_f44_a_database_that_hangs_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
