@@ -3,6 +3,7 @@
 from shared.redis.batching import Batched
 from shared.redis.cache import Cache
 from shared.redis.connection import RETRIES, RedisAwayError
+from shared.redis.hit_rate import HitRate
 from shared.redis.reach import Reach
 from shared.redis.returns import Returns
 from shared.redis.scripts import Scripts
@@ -13,6 +14,7 @@ __all__ = [
     "STILL_PASSES",
     "Batched",
     "Cache",
+    "HitRate",
     "Reach",
     "RedisAwayError",
     "Returns",

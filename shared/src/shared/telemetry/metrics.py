@@ -55,3 +55,7 @@ COMMIT_FAILURES = Counter("offset_commit_failures_total", "Offset commits that f
 LOOP_FAILURES = Counter(
     "background_failures_total", "Passes of a background loop that failed", ["loop"]
 )
+
+CACHE_HIT_RATE = Gauge(
+    "cache_hit_rate", "Keys that Redis found, of all that were looked up since it started"
+)
