@@ -92,6 +92,13 @@ class PunctualProtocol(HttpToolsProtocol):
         self._relax()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """The port closes: nothing is awaited of a reader who takes nothing."""
+        if self.flow.write_paused:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def _expect(self) -> None:
         self._overdue = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
 

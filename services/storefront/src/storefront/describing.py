@@ -13,7 +13,7 @@ from shared.contracts.base import Record
 from shared.contracts.ids import ID_PATTERN
 from storefront import documents
 from storefront.documents import ProblemDocument, UnderWayDocument
-from storefront.endpoint import Endpoint, Says
+from storefront.endpoint import Endpoint, Says, Stream
 from storefront.problems import MEDIA_TYPE
 from storefront.requests import KEY_CHARS, KEY_PATTERN
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 HTTP_JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _ALWAYS: Final = (400, 401, 503)
 _WITH_BODY: Final = (408, 413, 415)
 _MEANS: Final = {
+    204: "There is nothing more to tell",
+    304: "As `If-None-Match` says",
     202: "It takes longer: ask where `Location` says",
     400: "The request can't be read; `detail` says what to mend",
     401: "No token, or none that is good",
@@ -111,12 +114,18 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 def _responses(says: Says) -> dict[str, Any]:
     if says.answer is None:
         found: dict[str, Any] = {"204": {"description": HTTPStatus.NO_CONTENT.phrase}}
+    elif issubclass(says.answer, Stream):
+        content = {EVENT_STREAM: {"schema": {"type": "string"}}}
+        found = {"200": {"description": "OK", "content": content}}
     else:
         found = {"200": _content("OK", HTTP_JSON, says.answer)}
     for status in sorted({*says.others, *_ALWAYS, *(_WITH_BODY if says.body else ())}):
-        under_way = status == HTTPStatus.ACCEPTED
-        model = UnderWayDocument if under_way else ProblemDocument
-        found[str(status)] = _content(_MEANS[status], HTTP_JSON if under_way else MEDIA_TYPE, model)
+        if status == HTTPStatus.ACCEPTED:
+            found[str(status)] = _content(_MEANS[status], HTTP_JSON, UnderWayDocument)
+        elif status < HTTPStatus.BAD_REQUEST:
+            found[str(status)] = {"description": _MEANS[status]}
+        else:
+            found[str(status)] = _content(_MEANS[status], MEDIA_TYPE, ProblemDocument)
     return found
 
 

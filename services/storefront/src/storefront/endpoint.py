@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 
+class Stream:
+    """The answer of a route that has server-sent events."""
+
+
 class Says(NamedTuple):
     """What a route's entry in the OpenAPI document says, beside its path and its docstring."""
 
     tag: str
-    answer: type[Record] | None
+    answer: type[Record | Stream] | None
     """What 200 has; None: 204 and nothing."""
     others: tuple[int, ...] = ()
     """Further statuses, beside those that any route may answer."""
@@ -40,7 +44,7 @@ class Says(NamedTuple):
     keyed: bool = False
     """Whether it takes an `Idempotency-Key`."""
     parameters: tuple[dict[str, Any], ...] = ()
-    """In the query."""
+    """In the query or the head."""
 
 
 class Endpoint:

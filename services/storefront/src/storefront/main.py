@@ -14,7 +14,7 @@ from shared.kafka.tail import Tail
 from shared.pace import Pace
 from shared.preconditions import wait_for_topics
 from shared.process import Process, run
-from shared.redis import Batched
+from shared.redis import Batched, HitRate
 from shared.serving import HttpServer
 from shared.settings import load_settings
 from shared.telemetry.logs import get_logger
@@ -26,6 +26,7 @@ from storefront.cart_api import CartApi
 from storefront.catalogue import Catalogue
 from storefront.catalogue_api import CatalogueApi
 from storefront.coupons_api import CouponsApi, about
+from storefront.feed import EVENTS, LEVELS, Feed
 from storefront.identity import Identity
 from storefront.listening import Listeners
 from storefront.orders_api import OrdersApi
@@ -33,6 +34,9 @@ from storefront.patience import Patience
 from storefront.peers import Orders, Peer
 from storefront.settings import Settings
 from storefront.store import Store
+from storefront.streams import Streams
+from storefront.streams_api import StreamsApi
+from storefront.watching import LevelsTold, OrderTold
 
 if TYPE_CHECKING:
     from starlette.routing import Route
@@ -41,9 +45,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-TOPICS_USED: Final = (
-    "orders.commands.v1", "orders.events.v1", "coupon.requests.v1", "coupon.events.v1",
-)  # fmt: skip
+HIT_RATE_EVERY_S: Final = 10.0
 SCRIPTS: Final = ("hold_place", "put_line")
 
 
@@ -62,15 +64,16 @@ class Storefront(Process):
         outbound = Outbound(publisher, Pace(settings.publish_interval_s), within_s=within_s)
         self._orders_heard = Listeners("orders.events.v1", _order_of)
         self._coupons_heard = Listeners("coupon.events.v1", about)
-        self._tail = Tail(
-            self._kafka,
-            settings.instance_id,
-            {
-                "orders.events.v1": self._orders_heard.take,
-                "coupon.events.v1": self._coupons_heard.take,
-            },
-            Pace(settings.publish_interval_s),
-        )
+        self._feed = Feed()
+        takers = {
+            "orders.events.v1": self._orders_heard.take,
+            "coupon.events.v1": self._coupons_heard.take,
+            LEVELS: self._feed.take_levels,
+            EVENTS: self._feed.take_events,
+        }
+        self._topics = ("orders.commands.v1", "coupon.requests.v1", *takers)
+        pace = Pace(settings.publish_interval_s)
+        self._tail = Tail(self._kafka, settings.instance_id, takers, pace)
         redis = self.closing(
             Batched(
                 settings.redis_url.get_secret_value(),
@@ -79,6 +82,7 @@ class Storefront(Process):
                 retries=settings.redis_retries,
             )
         )
+        self._streams = Streams(settings.streams_at_most)
         self._drain_s = settings.drain_s
         self._finish_within_s = (settings.stop_grace_s - settings.drain_s) / 2
         self._http = HttpServer(
@@ -91,6 +95,7 @@ class Storefront(Process):
         )
         self.add_check("http", self._serves)
         self.add_loop(Loop("tail", self._tail.run_once, 0.0))
+        self.add_loop(Loop("hit rate", HitRate(redis).run_once, HIT_RATE_EVERY_S))
         self.add_loop(Loop("commands", outbound.run_once, 0.0))
         if settings.identity == "open":
             _log.warning("identity_open", detail="whoever asks is who they say: for trying out")
@@ -112,18 +117,24 @@ class Storefront(Process):
         coupons = CouponsApi(
             self._coupons_heard, outbound, bodies, identity, admission, self._patience
         )
+        catalogue = Catalogue(
+            stock, redis, self._feed, keep_s=settings.product_cache_s, hot_s=settings.hot_cache_s
+        )
+        levels, order = LevelsTold(self._feed, stock), OrderTold(self._orders_heard, desk)
         return [
-            *CatalogueApi(Catalogue(stock)).routes(),
+            *CatalogueApi(catalogue).routes(),
             *CartApi(store, bodies, identity).routes(),
             *OrdersApi(desk, store, bodies, identity, admission).routes(),
             *coupons.routes(),
+            *StreamsApi(self._streams, levels, order, identity).routes(),
         ]
 
     async def _prepare(self) -> None:
-        await wait_for_topics(self._kafka, TOPICS_USED)
+        await wait_for_topics(self._kafka, self._topics)
 
     async def _begin(self) -> None:
         await self._tail.started()
+        self._feed.follow()
         self._serve(self._http)  # whoever asked before would not hear the answer
 
     async def _serves(self) -> str | None:
@@ -138,7 +149,7 @@ class Storefront(Process):
             patience = asyncio.get_running_loop().call_later(
                 self._finish_within_s * 2 / 3, self._patience.end
             )
-            await self._http.close()
+            await asyncio.gather(self._streams.end(), self._http.close())
             patience.cancel()
         await super()._finish()
 

@@ -20,3 +20,15 @@ UNBOUNDED = Counter(
 )
 REDIS_AWAY = Gauge("storefront_redis_away", "1 while Redis does not answer")
 STREAMS = Gauge("storefront_streams", "Open streams of server-sent events", ["what"])
+CACHE_HITS = Counter(
+    "storefront_cache_hits_total", "What was asked for and found current", ["what", "level"]
+)
+CACHE_MISSES = Counter(
+    "storefront_cache_misses_total", "What was asked for and not found", ["what", "level"]
+)
+CACHE_LOADS = Counter("storefront_cache_loads_total", "What was asked of stock", ["what"])
+CACHE_STALE = Counter(
+    "storefront_cache_stale_total",
+    "Old answers, while stock was away",
+    ["what"],
+)

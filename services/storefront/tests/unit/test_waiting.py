@@ -112,11 +112,15 @@ class TestListeners:
         assert heard == [refusal(number) for number in range(3, count)]
 
     async def test_nothing_is_kept_of_who_has_gone(self, listeners: Listeners) -> None:
-        with pytest.raises(KeyError), listeners.listen("o-1", "o-1"):
+        def leave_twice() -> None:
             with listeners.listen("o-1", "o-1"):
-                assert listeners._keys == {b"o-1": 2}
-            assert listeners._keys == {b"o-1": 1}
-            raise KeyError
+                with listeners.listen("o-1", "o-1"):
+                    assert listeners._keys == {b"o-1": 2}
+                assert listeners._keys == {b"o-1": 1}
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            leave_twice()
         assert (listeners._keys, listeners._ears) == ({}, {})
 
 

@@ -3,6 +3,7 @@
     signals     wait for a condition or an event, never for a time
     proxy       a TCP proxy that delays, cuts, swallows and starves on request
     ports       ports that nobody else can take
+    serving     a server of HTTP that answers as a test says
     processes   service instances as child processes: kill, freeze, crash, restart
     deployment  the instances of one service between a broker, a database and Redis
     chaos       faults on a seeded schedule while work goes on
@@ -14,6 +15,7 @@
     arrivals    who came in which order, and who was overtaken
     valkey      a database number of its own for each test
     builders    messages with sensible defaults
+    heard       records as who follows topics takes them
     strategies  Hypothesis strategies for every message of the contracts
 
 Nothing here starts infrastructure: addresses come from the fixtures of the root conftest.
