@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shared.testing.kafka import Topics
     from shared.testing.processes import Instance
 
-TOPICS = ("orders.commands.v1", "orders.events.v1", "coupon.events.v1")
+TOPICS = ("orders.commands.v1", "orders.events.v1", "coupon.requests.v1", "coupon.events.v1")
 
 
 async def loads(storefront: Instance) -> float:

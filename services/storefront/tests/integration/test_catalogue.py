@@ -85,7 +85,7 @@ class Storefront:
         self.catalogue = Catalogue(
             self.stock, self.redis, self.feed, keep_s=KEEP_S, hot_s=HOT_S, clock=self.clock
         )
-        app = application([CatalogueApi(self.catalogue).router()])
+        app = application(CatalogueApi(self.catalogue).routes())
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://storefront"
         )

@@ -27,6 +27,7 @@ from storefront.asking import Desk
 from storefront.feed import Feed
 from storefront.identity import Caller
 from storefront.listening import Listeners
+from storefront.patience import Patience
 from storefront.peers import Orders, Peer
 from storefront.streams import Streams
 from storefront.streams_api import StreamsApi
@@ -94,14 +95,13 @@ class Rig:
         self.orders = Listeners("orders.events.v1", lambda event: getattr(event, "order_id", ORDER))
         self.peer = Peer("stock", f"http://127.0.0.1:{peers_port}")
         self.streams = Streams(3)
-        desk = Desk(self.orders, None, Orders(self.peer), within_s=1.0)  # type: ignore[arg-type]
+        desk = Desk(self.orders, None, Orders(self.peer), Patience(1.0))  # type: ignore[arg-type]
         self.app = application(
-            [
                 StreamsApi(
                     self.streams, LevelsTold(self.feed, self.peer), OrderTold(self.orders, desk),
-                    self,  # type: ignore[arg-type]
-                ).router()
-            ]
+                    self,  # type: ignorearg-type]
+                ).routes()
+
         )  # fmt: skip
         self.port = 0
 
