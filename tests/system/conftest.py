@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from shared.testing.builders import issue_coupon, put_campaign, put_product, top_up_wallet
+from shared.testing.storefronts import Shopper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from shared.testing.storefronts import Storefront
 
     from ..conftest import OpenShop, Shop  # noqa: TID252 - a conftest has no absolute name
+
+    StartStorefront = Callable[..., Awaitable[Storefront]]
 
 USERS = 200
 SETTINGS = {
@@ -133,7 +136,7 @@ async def shared_storefronts(shared_shop: Shop) -> AsyncIterator[dict[str, Store
 @pytest.fixture
 async def storefront(
     shop: Shop, shared_storefronts: dict[str, Storefront]
-) -> AsyncIterator[Callable[..., Awaitable[Storefront]]]:
+) -> AsyncIterator[StartStorefront]:
     """Starts a storefront with settings, or gives the one that has them already."""
     used: dict[Storefront, int] = {}
 
@@ -153,6 +156,19 @@ async def storefront(
         print(f"--- {each.instance_id}\n{each.log()[seen:]}")  # shown on failure
         if each.is_running:
             each.thaw()
+
+
+@pytest.fixture
+async def front(storefront: StartStorefront) -> Storefront:
+    """A storefront where nobody checks who asks, with small limits."""
+    return await storefront(UNPAID_AT_MOST="3", CART_LINES_AT_MOST="2")
+
+
+@pytest.fixture
+async def ann(front: Storefront, user: str) -> AsyncIterator[Shopper]:
+    """A user with money and coupons at that storefront."""
+    async with front.http() as client:
+        yield Shopper(client, user)
 
 
 _users = iter([f"user_{number}" for number in range(USERS)])

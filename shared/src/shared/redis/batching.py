@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import NoScriptError, RedisError
 
 from shared.redis.connection import RETRIES, RedisAwayError, answer, connect
+from shared.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+_log = get_logger(__name__)
 
 COMMANDS_AT_ONCE: Final = 500
 
@@ -83,6 +86,9 @@ class Batched:
             found: Sequence[Any] = await answer(pipeline.execute(raise_on_error=False))
         except RedisAwayError as error:
             found = [error] * len(lot)
+        except Exception as error:  # noqa: BLE001 - a defect; nobody may wait for ever
+            _log.error("redis_pipeline_failed", exc_info=error)
+            found = [RedisAwayError(f"{type(error).__name__}: {error}")] * len(lot)
         for (_, future), said in zip(lot, found, strict=True):
             if future.done():
                 continue  # whoever asked is gone

@@ -53,3 +53,8 @@ async def answer(asked: Awaitable[_T]) -> _T:
             return await asked
     except (RedisError, OSError) as error:
         raise RedisAwayError(f"{type(error).__name__}: {error}") from error
+    except RuntimeError as error:
+        # what uvloop says of a connection that was cut since it was used last
+        if "is closed" not in str(error):
+            raise
+        raise RedisAwayError(str(error)) from error
