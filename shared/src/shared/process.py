@@ -114,9 +114,12 @@ class Process:
                     _log.info("started")
                     await self._stop.wait()
         finally:
+            # aiokafka's stop() can hang: past the grace period the process ends as it is
+            overdue = loop.call_later(self._settings.stop_grace_s, _give_up)
             await self._shut_down()
             self._serving_stopped.set()
             await asyncio.gather(*self._serving, return_exceptions=True)
+            overdue.cancel()
         if self._failure is not None:
             raise self._failure
 
@@ -157,14 +160,11 @@ class Process:
         return True
 
     async def _shut_down(self) -> None:
-        # aiokafka's stop() can hang: past the grace period the process ends as it is
-        overdue = asyncio.get_running_loop().call_later(self._settings.stop_grace_s, _give_up)
         await self._finish()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._release()
-        overdue.cancel()
         _log.info("stopped")
 
     def _serve(self, server: HttpServer) -> None:

@@ -73,7 +73,7 @@ class Storefront(Process):
         }
         self._topics = ("orders.commands.v1", "coupon.requests.v1", *takers)
         pace = Pace(settings.publish_interval_s)
-        self._tail = Tail(self._kafka, settings.instance_id, takers, pace)
+        self._tail = Tail(self._kafka, settings.instance_id, takers, pace, self._feed.follow)
         redis = self.closing(
             Batched(
                 settings.redis_url.get_secret_value(),
@@ -134,7 +134,6 @@ class Storefront(Process):
 
     async def _begin(self) -> None:
         await self._tail.started()
-        self._feed.follow()
         self._serve(self._http)  # whoever asked before would not hear the answer
 
     async def _serves(self) -> str | None:

@@ -18,7 +18,6 @@ LATE = Counter("storefront_late_total", "Questions that were answered 202", ["qu
 UNBOUNDED = Counter(
     "storefront_unpaid_unbounded_total", "Orders taken while Redis could not count the unpaid ones"
 )
-REDIS_AWAY = Gauge("storefront_redis_away", "1 while Redis does not answer")
 STREAMS = Gauge("storefront_streams", "Open streams of server-sent events", ["what"])
 CACHE_HITS = Counter(
     "storefront_cache_hits_total", "What was asked for and found current", ["what", "level"]

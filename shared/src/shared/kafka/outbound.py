@@ -10,8 +10,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aiokafka.errors import KafkaError
-
 if TYPE_CHECKING:
     from shared.kafka.publisher import Publisher, Record
     from shared.pace import Pace
@@ -65,7 +63,7 @@ class Outbound:
             raise NeverPublishedError(f"not sent within {self._within_s:g} s") from None
 
     async def run_once(self) -> None:
-        """Wait for records, and publish all that are there. Raises the broker's errors, after
+        """Wait for records, and publish all that are there. Raises what went wrong, after
         whoever waited was told."""
         await self._wake.wait()
         await self._pace.turn()
@@ -79,7 +77,7 @@ class Outbound:
             one.is_sent = True
         try:
             await self._publisher.publish([one.record for one in lot])
-        except (KafkaError, OSError, TimeoutError) as error:
+        except Exception as error:
             for one in lot:
                 if not one.future.done():
                     one.future.set_exception(NotPublishedError(f"{type(error).__name__}: {error}"))

@@ -29,14 +29,14 @@ class RedisAwayError(Exception):
     """Redis doesn't answer, or refuses to: out of memory, read-only, loading."""
 
 
-def connect(url: str, *, retries: int = RETRIES) -> Redis:
+def connect(url: str, *, retries: int = RETRIES, answer_within_s: float = ANSWER_WITHIN_S) -> Redis:
     """A client that connects when it is first used, and again after each loss. A question whose
-    answer was lost, or didn't come in time, is asked `retries` times more."""
+    answer was lost, or didn't come in `answer_within_s`, is asked `retries` times more."""
     client: Redis = Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=ANSWER_WITHIN_S,
-        socket_connect_timeout=ANSWER_WITHIN_S,
+        socket_timeout=answer_within_s,
+        socket_connect_timeout=answer_within_s,
         retry=Retry(
             ExponentialBackoff(cap=0.1, base=0.01),
             retries,
@@ -46,10 +46,10 @@ def connect(url: str, *, retries: int = RETRIES) -> Redis:
     return client
 
 
-async def answer(asked: Awaitable[_T]) -> _T:
-    """What Redis says. Raises `RedisAwayError`, within `ALL_WITHIN_S`."""
+async def answer(asked: Awaitable[_T], within_s: float = ALL_WITHIN_S) -> _T:
+    """What Redis says. Raises `RedisAwayError`, within `within_s`."""
     try:
-        async with asyncio.timeout(ALL_WITHIN_S):
+        async with asyncio.timeout(within_s):
             return await asked
     except (RedisError, OSError) as error:
         raise RedisAwayError(f"{type(error).__name__}: {error}") from error

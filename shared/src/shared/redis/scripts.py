@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
 from shared.redis.connection import RETRIES, answer, connect
+from shared.redis.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,13 +21,7 @@ class Scripts:
     ) -> None:
         """Connects when it is first used, and again after each loss; `retries` as in `connect`."""
         self._redis = connect(url, retries=retries)
-        self._texts = {
-            name: (files(package) / f"lua/{name}.lua").read_text("utf-8") for name in names
-        }
-        self._digests = {
-            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-            for name, text in self._texts.items()
-        }
+        self._texts = Texts(package, names)
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a script; returns what it returns."""
@@ -45,7 +38,7 @@ class Scripts:
     async def _evaluate(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         given = (len(keys), *keys, *arguments)
         try:
-            return await self._redis.evalsha(self._digests[name], *given)
+            return await self._redis.evalsha(self._texts.digest(name), *given)
         except NoScriptError:
             # The server has forgotten it, and may forget it again: the text goes with the call.
-            return await self._redis.eval(self._texts[name], *given)
+            return await self._redis.eval(self._texts.text(name), *given)

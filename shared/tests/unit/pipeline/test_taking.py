@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaConnectionError
 from faststream.kafka import KafkaBroker
 
 from shared.kafka.connection import KafkaConnection
+from shared.pace import BEGINNINGS_AHEAD
 from shared.pipeline import Route
 from shared.pipeline.consumer import GroupConsumer
-from shared.pipeline.subscriber import CHUNKS_AHEAD, PatientSubscriber
+from shared.pipeline.subscriber import PatientSubscriber
 from shared.settings import ServiceSettings
 from shared.telemetry.tracing import Tracing
 
@@ -196,7 +197,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now_s)
-        monkeypatch.setattr("shared.pipeline.subscriber.asyncio.sleep", self.sleep)
+        monkeypatch.setattr("shared.pace.asyncio.sleep", self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -221,12 +222,12 @@ async def test_chunks_without_a_pause_follow_by_the_interval(
 ) -> None:
     clock = Clock(monkeypatch)
     reading = subscriber(monkeypatch, chunk_interval_s=0.5)
-    at_once = [100.0] * (CHUNKS_AHEAD + 1)
-    assert await starts(reading, clock, CHUNKS_AHEAD + 4) == [*at_once, 100.5, 101.0, 101.5]
+    at_once = [100.0] * (BEGINNINGS_AHEAD + 1)
+    assert await starts(reading, clock, BEGINNINGS_AHEAD + 4) == [*at_once, 100.5, 101.0, 101.5]
     clock.now_s = 200.0
     # what was not used in a long quiet doesn't add up
-    assert await starts(reading, clock, CHUNKS_AHEAD + 2) == [
-        *[200.0] * (CHUNKS_AHEAD + 1), 200.5,
+    assert await starts(reading, clock, BEGINNINGS_AHEAD + 2) == [
+        *[200.0] * (BEGINNINGS_AHEAD + 1), 200.5,
     ]  # fmt: skip
 
 
@@ -244,14 +245,14 @@ async def test_nothing_is_fetched_while_a_chunk_waits_for_its_interval(
     consumer = FakeConsumer(FIRST)
     clock = Clock(monkeypatch)
     reading = subscriber(monkeypatch, chunk_interval_s=0.5)
-    await starts(reading, clock, CHUNKS_AHEAD + 1)
+    await starts(reading, clock, BEGINNINGS_AHEAD + 1)
 
     async def meanwhile(seconds: float) -> None:
         assert consumer.paused() == {FIRST}
         consumer.put(FIRST, 100)
         await Clock.sleep(clock, seconds)
 
-    monkeypatch.setattr("shared.pipeline.subscriber.asyncio.sleep", meanwhile)
+    monkeypatch.setattr("shared.pace.asyncio.sleep", meanwhile)
     consumer.pause(FIRST)
     consumer.put(FIRST, 100)
     assert len(await reading.get_msg(consumer)) == 2  # type: ignore[arg-type]
