@@ -44,13 +44,15 @@ async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class PunctualProtocol(HttpToolsProtocol):
-    """Cuts off who takes too long over the head of a request, or makes it too long, and who goes on
-    with a body that was answered before it was whole: uvicorn itself listens for ever. Who is one
-    connection too many is told when to come again."""
+    """Cuts off who takes too long over the head of a request, or makes it or its trailers too long,
+    and who goes on with a body that was answered before it was whole: uvicorn itself listens for
+    ever. Who is one connection too many is told when to come again."""
 
     _overdue: asyncio.TimerHandle | None = None
     """There while a head is expected."""
     _head_bytes = 0
+    _other_bytes = 0
+    """Of what came behind the head: what is no body, as the framing of chunks and trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A request is expected."""
@@ -65,7 +67,16 @@ class PunctualProtocol(HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES_AT_MOST:
                 self.transport.abort()
                 return
+        else:
+            self._other_bytes += len(data)
         super().data_received(data)
+        if self._other_bytes > HEAD_BYTES_AT_MOST:
+            self.transport.abort()
+
+    def on_body(self, body: bytes) -> None:
+        """What comes of a body is the application's to bound."""
+        self._other_bytes -= len(body)
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """Nobody will read the rest of a body."""
@@ -76,6 +87,7 @@ class PunctualProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._other_bytes = 0
         if self._overdue is None:
             self._expect()
 
@@ -131,8 +143,8 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
                 timeout_graceful_shutdown=finish_within_s,  # type: ignore[arg-type]
-                http=PunctualProtocol, limit_concurrency=connections_at_most, server_header=False,
-                timeout_keep_alive=int(IDLE_S),
+                http=PunctualProtocol, ws="none", limit_concurrency=connections_at_most,
+                server_header=False, proxy_headers=False, timeout_keep_alive=int(IDLE_S),
             )
         )  # fmt: skip
 

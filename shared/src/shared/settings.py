@@ -72,8 +72,8 @@ class ProcessSettings(BaseSettings):
     # limits
     # a question to Redis whose answer was lost is asked again so often, within a second in all
     redis_retries: int = Field(default=3, ge=0, le=20)
-    stop_grace_s: float = Field(default=9.0, ge=1)
-    publish_timeout_s: float = Field(default=15.0, ge=1)
+    stop_grace_s: float = Field(default=9.0, ge=1, le=3_600)
+    publish_timeout_s: float = Field(default=15.0, ge=1, le=3_600)
 
     @classmethod
     def settings_customise_sources(
@@ -88,6 +88,8 @@ class ProcessSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _relations_hold(self) -> Self:
+        if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
         if self.kafka_security_protocol.startswith("SASL") and not (
             self.kafka_sasl_username and self.kafka_sasl_password
         ):

@@ -35,7 +35,7 @@ async def served(*, connections_at_most: int = 10) -> AsyncIterator[int]:
     stopped = asyncio.Event()
     with ReservedPort() as port:
         server = HttpServer(
-            Starlette(routes=[Route("/", hello)]),
+            Starlette(routes=[Route("/", hello), Route("/body", whole_body, methods=["POST"])]),
             "127.0.0.1",
             port.port,
             connections_at_most=connections_at_most,
@@ -74,10 +74,12 @@ async def test_f65_a_head_that_does_not_come_is_cut_off(
         writer.close()
 
 
-async def _write_for_ever(writer: asyncio.StreamWriter, *, at_most: int) -> None:
+async def _write_for_ever(
+    writer: asyncio.StreamWriter, piece: bytes = b"a" * 16_384, *, at_most: int
+) -> None:
     """Raises ConnectionError once nobody takes it any more; returns where that never comes."""
-    for _ in range(at_most // 16_384):
-        writer.write(b"a" * 16_384)
+    for _ in range(at_most // len(piece)):
+        writer.write(piece)
         await writer.drain()
 
 
@@ -90,6 +92,35 @@ async def test_f65_a_head_without_end_is_cut_off() -> None:
         writer.transport.abort()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/")).text == "hello"
+
+
+async def whole_body(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+@pytest.mark.parametrize(
+    "piece", [pytest.param(b"a" * 16_384, id="one"), pytest.param(b"x: y\r\n" * 2_700, id="many")]
+)
+async def test_f65_trailers_without_end_are_cut_off(piece: bytes) -> None:
+    async with served() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+        writer.write(head + b"x: ")
+        with pytest.raises(ConnectionError):
+            await _write_for_ever(writer, piece, at_most=16 * 1024 * 1024)
+        writer.transport.abort()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/")).text == "hello"
+
+
+async def test_a_large_body_in_chunks_is_the_applications_to_bound() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            yield b"a" * 1_024
+
+    async with served() as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for _ in range(2):
+            assert (await client.post("/body", content=pieces())).text == "1024000"
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])

@@ -108,6 +108,8 @@ def _up(arguments: argparse.Namespace) -> int:
 
         seed_once(environment, stack.folder.path / "seeded", _tell)
     which = "" if arguments.state == DEFAULT_STATE else f" STATE={arguments.state}"
+    if "STOREFRONT_URL" in environment:
+        print(f"shop: {environment['STOREFRONT_URL']}/api/products")
     print(f"logs: {stack.folder.logs}; addresses: make env{which}; stop: make down{which}")
     return 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from storefront.describing import document_of
 from storefront.problems import ProblemError
@@ -36,8 +36,18 @@ def application(routes: Sequence[Route]) -> Starlette:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    what = "no such path; see /openapi.json"
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        what = f"no {request.method} on this path"
-    return ProblemError(status, what, headers=error.headers).response()
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = "no such path; see /openapi.json"
+        return ProblemError(HTTPStatus.NOT_FOUND, detail, reason="unknown").response()
+    allowed = {
+        method
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods
+    }
+    return ProblemError(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        f"no {request.method} on this path",
+        reason="wrong_method",
+        headers={"allow": ", ".join(sorted(allowed))},
+    ).response()

@@ -37,6 +37,7 @@ class Bodies:
             raise ProblemError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"send the body as {JSON}",
+                reason="wrong_media_type",
                 headers={"accept-post": JSON},
             )
         try:
@@ -46,12 +47,14 @@ class Bodies:
             raise ProblemError(
                 HTTPStatus.REQUEST_TIMEOUT,
                 f"the body did not come within {self._within_s:g} s",
+                reason="body_late",
                 headers={"connection": "close"},
             ) from None
         if value is None:
             raise ProblemError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"at most {self._bytes_at_most} bytes are read",
+                reason="body_too_large",
                 headers={"connection": "close"},
             )
         return parse(value, model)

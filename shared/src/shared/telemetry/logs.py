@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Libraries that speak per message or per rebalance; their warnings still come through.
 _QUIET = ("aiokafka", "faststream", "asyncio", "uvicorn", "opentelemetry", "httpx")
-# Libraries whose every client says at each of its attempts that it failed.
-_REPEATING = ("aiokafka", "faststream")
+# Libraries that say of each attempt, or of each bad request, that it failed.
+_REPEATING = ("aiokafka", "faststream", "uvicorn")
 REPEAT_INTERVAL_S = 10.0
 _TEMPLATES_KEPT = 1_000
 
