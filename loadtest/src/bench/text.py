@@ -96,6 +96,12 @@ def print_run(console: Console, record: Record) -> None:
         console.print(cell(line))
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in the text that a page of the project takes."""
+    lines = [head, ["---:"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
 def print_cases(
     console: Console,
     widths: Mapping[str, int],

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.errors import BenchError
 from bench.load import scarce
+from bench.load.driving import Driver
 from bench.load.judging import judged
-from bench.load.k6 import find_or_build, running, version_of
+from bench.load.k6 import find_or_build, version_of
 from bench.load.record import Loaded, LoadRecord
-from bench.load.series import read_complaints, read_moments, read_summary
-from bench.load.watch import watching
 from bench.machine import describe
 from bench.measuring import measuring
 from bench.stage import commit, on_own_stack
-from bench.usage import OWN, Meter, pids_of
+from bench.usage import OWN, pids_of
 from local_stack import Environment, Stack
 from local_stack.seed import seed
 from local_stack.streams import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bench.load.plan import LoadPlan
     from bench.usage import Pids
 
 URL_VARIABLE: Final = "STOREFRONT_URL"
-K6: Final = "k6"
 NEEDED: Final = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 """Of a stack that runs already."""
 PID: Final = "PID_"
@@ -72,29 +69,17 @@ class _Test:
         if plan.scenario.crowd:
             await scarce.put(connection, plan, scarce_id)
         self.tell(f"{plan.scenario}: k6 against {self.url}")
-        settings = {"BASE_URL": self.url, **plan.settings(scarce_id)}
-        with tempfile.TemporaryDirectory(prefix="k6-") as name:
-            async with running(
-                self.k6, plan.scenario.script, settings, Path(name), plan.period_s
-            ) as process:
-                meter = Meter(lambda: {**self.pids(), K6: process.pid})
-                async with watching(connection, meter, plan.watch_s, self.tell) as watch:
-                    outcome = await process.outcome()
-        began, moments = read_moments(outcome.record)
-        totals, latencies, thresholds = read_summary(outcome.summary)
+        driver = Driver(self.k6, self.url, connection, self.pids, self.tell)
+        driven = await driver.drive(
+            plan.scenario.script, plan.settings(scarce_id), plan.period_s, plan.watch_s
+        )
         self.tell("k6 is done; waiting for rest, then all invariants")
         rest_s, checked = await judged(self.environment, connection)
         if plan.scenario.crowd:
             checked.append(await scarce.taken(self.environment.database_url, plan, scarce_id))
         return Loaded(
             k6_version=version_of(self.k6),
-            totals=totals,
-            latencies=latencies,
-            thresholds=thresholds,
-            complaints=read_complaints(outcome.log),
-            moments=moments,
-            samples=watch.samples(began),
-            memory_bytes=watch.memory_bytes,
+            **driven._asdict(),
             rest_s=rest_s,
             checked=checked,
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
     from bench.load.plan import LoadPlan
+    from orderctl.admin_topics import Addressee
     from shared.kafka.connection import KafkaConnection
 
 PUT_WITHIN_S: Final = 30.0
@@ -39,16 +40,26 @@ def new_id() -> str:
 async def put(connection: KafkaConnection, plan: LoadPlan, scarce_id: str) -> None:
     """Create what the plan's crowd wants. Raises BenchError where that is refused or unanswered,
     and the broker's errors."""
-    command: PutProduct | PutCampaign
     if plan.scenario is Scenario.FLASH_SALE:
-        command, addressee = _product(scarce_id, plan.supply), STOCK
+        await put_product(connection, scarce_id, plan.supply)
     else:
-        command, addressee = _campaign(scarce_id, plan.supply), COUPON
+        await _ask(connection, COUPON, _campaign(scarce_id, plan.supply))
+
+
+async def put_product(connection: KafkaConnection, product_id: str, units: int) -> None:
+    """Create a product that stock sells by the strategy `redis`. Raises what `put` raises."""
+    await _ask(connection, STOCK, _product(product_id, units))
+
+
+async def _ask(
+    connection: KafkaConnection, addressee: Addressee, command: PutProduct | PutCampaign
+) -> None:
     answer = await ask_service(connection, addressee, command, _is_answer, within_s=PUT_WITHIN_S)
     if answer is None:
         raise BenchError(f"{addressee.name} does not answer within {PUT_WITHIN_S:.0f} s")
     if isinstance(answer, CommandRefused):
-        raise BenchError(f"{addressee.name} refuses {scarce_id}: {answer.reason}: {answer.detail}")
+        what = f"{addressee.name} refuses {addressee.key_of(command)}"
+        raise BenchError(f"{what}: {answer.reason}: {answer.detail}")
 
 
 async def taken(dsn: str, plan: LoadPlan, scarce_id: str) -> Held:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from bench.bus import Outgoing
-from bench.errors import BenchError
+from bench.faults import gateway_faults
 from bench.phases import Work, arrive, drain, held
 from bench.settings.record import CallsRepeat, PauseRepeat
 from shared.contracts.order_parts import PaymentMethod
 from shared.contracts.payment import ChargePayment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
     from bench.phases import Ground
 
 COMMANDS, REPLIES, CHARGED = "payment.commands.v1", "payment.replies.v1", "PaymentCharged"
@@ -43,7 +38,7 @@ REQUESTS: Final = "SELECT sum(attempt) FROM payment.gateway_call WHERE starts_wi
 async def measure_calls(ground: Ground, at_once: int, charges: int, run: str) -> CallsRepeat:
     """A backlog, drained by a service that was started with this setting."""
     work = _charges(f"calls-{at_once}-{run}", charges)
-    async with _faults(ground, *SLOW):
+    async with gateway_faults(ground.stack.env()["GATEWAY_URL"], *SLOW):
         ground.stack.override(PAYMENT, {"GATEWAY_CALLS_AT_ONCE": str(at_once)})
         done = await drain(ground, work, lambda: held(ground.stack, PAYMENT))
     return CallsRepeat(at_once=at_once, done=done)
@@ -52,7 +47,7 @@ async def measure_calls(ground: Ground, at_once: int, charges: int, run: str) ->
 async def measure_pause(ground: Ground, first_s: float, charges: int, run: str) -> PauseRepeat:
     """Charges that arrive at a service that was started with this setting."""
     prefix = f"pause-{first_s:g}-{run}"
-    async with _faults(ground, *FAILING):
+    async with gateway_faults(ground.stack.env()["GATEWAY_URL"], *FAILING):
         ground.stack.override(PAYMENT, {"GATEWAY_RETRY_FIRST_S": str(first_s)})
         async with held(ground.stack, PAYMENT):
             pass
@@ -81,17 +76,3 @@ def _charges(prefix: str, count: int) -> Work:
         )
         messages.append(Outgoing(order_id.encode(), message.to_bytes()))
     return Work(COMMANDS, messages, REPLIES, {CHARGED: count}, frozenset({CHARGED}))
-
-
-@asynccontextmanager
-async def _faults(ground: Ground, *rules: Mapping[str, Any]) -> AsyncIterator[None]:
-    """They befall requests to the gateway meanwhile."""
-    url = ground.stack.env()["GATEWAY_URL"]
-    async with httpx.AsyncClient(base_url=url) as client:
-        try:
-            answer = await client.put("/admin/faults", json={"seed": 1, "rules": list(rules)})
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise BenchError(f"the gateway takes no faults: {error}") from error
-        yield
-        await client.delete("/admin/faults")

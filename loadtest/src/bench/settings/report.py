@@ -6,11 +6,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.latencies import merged, quantile
-from bench.text import limits_lines, number
+from bench.text import limits_lines, markdown_table, number
 from bench.usage import base_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -47,7 +47,7 @@ def _pools(record: SettingsRecord) -> str:
             quantile(took, 0.5), quantile(took, 0.99), f"{refused / asked:.1%}",
             number(median(one.memory_bytes for one in found) / MIB),
         ))  # fmt: skip
-    return _table(
+    return markdown_table(
         ("`DATABASE_CONNECTIONS`", "transactions/s", "of pgbench", "CPU ms each", "p50 ms",
          "p99 ms", "refused by Postgres", "memory of Postgres, MiB"), rows,
     )  # fmt: skip
@@ -63,7 +63,7 @@ def _redis(record: SettingsRecord) -> str:
         rows.append(
             (retries, f"{lost:.1%}", quantile(took, 0.5), quantile(took, 0.99), number(gone))
         )
-    return _table(
+    return markdown_table(
         ("`REDIS_RETRIES`", "questions lost", "p50 ms", "p99 ms", "given up where it is gone, ms"),
         rows,
     )
@@ -75,7 +75,7 @@ def _calls(record: SettingsRecord) -> str:
         done = [one.done for one in record.calls if one.at_once == at_once]
         rate = median(one.per_second for one in done)
         rows.append((at_once, number(rate), number(_cpu_ms(done)), number(rate / at_once)))
-    return _table(
+    return markdown_table(
         ("`GATEWAY_CALLS_AT_ONCE`", "charges/s", "CPU ms of payment each", "charges/s a call"), rows
     )
 
@@ -90,7 +90,7 @@ def _pauses(record: SettingsRecord) -> str:
             f"{first_s:g}", quantile(took, 0.5), quantile(took, 0.9), quantile(took, 0.99),
             number(sum(one.requests for one in found) / charges),
         ))  # fmt: skip
-    return _table(
+    return markdown_table(
         ("`GATEWAY_RETRY_FIRST_S`", "p50 ms", "p90 ms", "p99 ms", "requests a charge"), rows
     )
 
@@ -103,8 +103,3 @@ def _cpu_ms(done: Sequence[Repeat]) -> float:
         * 1000
         for one in done
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---:"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
