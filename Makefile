@@ -17,16 +17,16 @@ LOAD_OPTIONS ?=
 PACKAGES := $(wildcard */pyproject.toml */*/pyproject.toml)
 LOCKS := requirements.lock packages.txt deploy/local/uv.lock.txt
 
-.PHONY: help setup up down wipe env status test chaos lint demo bench bench-stock bench-coupon load lock format kafka-pin
+.PHONY: help setup up down wipe env status test chaos lint demo bench bench-stock bench-coupon bench-bottlenecks load lock format kafka-pin
 
 help:  ## show this list
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-13s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  STATE=DIR of up, down, wipe, env, status: another state folder than .state/up"
 	@echo "  UP_OPTIONS=...: see '$(PYTHON) -m local_stack up --help', as in --replicas stock=3"
 	@echo "  TESTS=...: what pytest is given, as in TESTS='services/stock -k reserve'"
 	@echo "  BASELINE=FILE: figures of an earlier bench to compare with, as in loadtest/reports/x.json"
-	@echo "  BENCH_OPTIONS=...: see '$(PYTHON) -m bench run --help' (or stock, coupon), as in '--repeats 6'"
+	@echo "  BENCH_OPTIONS=...: see '$(PYTHON) -m bench run --help' (or stock, coupon, bottlenecks), as in '--repeats 6'"
 	@echo "  LOAD=SCENARIO: short, journey, arrivals, flash-sale or coupon-rush"
 	@echo "  LOAD_OPTIONS=...: see '$(PYTHON) -m bench load --help', as in '--thresholds workshop'"
 	@echo "  KAFKA_BOOTSTRAP_SERVERS=host:port in the environment: use that broker, start none"
@@ -80,6 +80,9 @@ bench-stock: $(STAMP)  ## measure stock's strategies side by side, and say what 
 
 bench-coupon: $(STAMP)  ## measure the kinds of campaign side by side, and say what each is for
 	@$(PYTHON) -m bench coupon $(BENCH_OPTIONS)
+
+bench-bottlenecks: $(STAMP)  ## put settings of before beside those of now, under load
+	@$(PYTHON) -m bench bottlenecks $(BENCH_OPTIONS)
 
 load: $(STAMP)  ## put the storefront under load by k6, on a stack of its own
 	@$(PYTHON) -m bench load $(LOAD) $(LOAD_OPTIONS)

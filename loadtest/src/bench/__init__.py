@@ -12,6 +12,8 @@
     strategies   stock's strategies side by side, of the same pieces: `make bench-stock`
     campaigns    the kinds of campaign side by side, as well: `make bench-coupon`
     load         the storefront under load by k6: `make load`
+    settings     why settings have their defaults, beside other values
+    bottlenecks  settings of before beside those of now, under load: `make bench-bottlenecks`
 
 What makes a figure honest: phases are repeated in rounds, so that a machine that drifts moves all
 of them; latency counts from the moment an order was to be placed, whether or not it could be; the

@@ -4,53 +4,46 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 from aiokafka.errors import KafkaError
 
+from bench.bottlenecks.pairs import NAMES
+from bench.bottlenecks.plan import BottlenecksPlan
 from bench.campaigns.plan import CouponPlan
-from bench.campaigns.report import campaigns_page, print_campaigns
-from bench.campaigns.run import run as run_campaigns
-from bench.compare import compare
+from bench.commands import (
+    bottlenecks_command,
+    compare_command,
+    coupon_command,
+    load_command,
+    run_command,
+    settings_command,
+    stock_command,
+)
 from bench.errors import BenchError
 from bench.load.plan import LoadPlan, Scenario
-from bench.load.report import load_page, print_load
-from bench.load.run import run as run_load
-from bench.options import add_common, add_places, add_sizes, plan_of, rates
-from bench.page import comparison_page, run_page
+from bench.options import add_common, add_places, add_sizes, names, rates
 from bench.plan import (
+    BOTTLENECKS_STATE,
     COUPON_STATE,
     LOAD_STATE,
-    REPORTS,
     SETTINGS_STATE,
     STATE,
     STOCK_STATE,
     Plan,
 )
-from bench.record import load, save
-from bench.run import run
 from bench.settings.plan import SettingsPlan
-from bench.settings.report import print_settings
-from bench.settings.run import run as run_settings
 from bench.strategies.plan import StockPlan
-from bench.strategies.report import print_strategies, strategies_page
-from bench.strategies.run import run as run_strategies
-from bench.text import print_comparison, print_run
 from local_stack import StackError
-from orderctl.terminal import console, visible
+from orderctl.terminal import visible
 from shared.kafka.topics import TopicError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console
-
-    from bench.record import Noted
 
 INTERRUPTED = 130
 
@@ -85,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures everything on a stack of its own, which is gone afterwards. Writes"
         " the figures (JSON) and a page with plots. Nothing else should run on the machine.",
     )
-    one.set_defaults(run=_run)
+    one.set_defaults(run=run_command)
     one.add_argument(
         "--orders", type=int, default=defaults.orders, help="in the backlog (%(default)s)"
     )
@@ -105,12 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_coupon(commands)
     _add_settings(commands)
     _add_load(commands)
+    _add_bottlenecks(commands)
     two = commands.add_parser(
         "compare",
         help="what changed from one run to another",
         description="Prints and draws what changed from BEFORE to AFTER, as ratios.",
     )
-    two.set_defaults(run=_compare)
+    two.set_defaults(run=compare_command)
     two.add_argument("before", type=Path, metavar="BEFORE", help="figures (JSON) of a run")
     two.add_argument("after", type=Path, metavar="AFTER")
     two.add_argument("--page", type=Path, metavar="FILE", help="draw it there, too")
@@ -126,7 +120,7 @@ def _add_stock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " alone, which is gone afterwards, and says what to choose when. Writes the figures (JSON)"
         " and a page with plots. Nothing else should run on the machine.",
     )
-    parser.set_defaults(run=_stock)
+    parser.set_defaults(run=stock_command)
     add_sizes(
         parser,
         defaults,
@@ -152,7 +146,7 @@ def _add_coupon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         " stack of coupon alone, which is gone afterwards, and says what each is for. Writes the"
         " figures (JSON) and a page with plots. Nothing else should run on the machine.",
     )
-    parser.set_defaults(run=_coupon)
+    parser.set_defaults(run=coupon_command)
     add_sizes(
         parser,
         defaults,
@@ -173,7 +167,7 @@ def _add_settings(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         " again. On a stack of payment alone, which is gone afterwards. Prints the tables that"
         " loadtest/SETTINGS.md has, and writes the figures (JSON).",
     )
-    parser.set_defaults(run=_settings)
+    parser.set_defaults(run=settings_command)
     add_sizes(
         parser,
         defaults,
@@ -194,7 +188,7 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         " invariants. Writes the figures (JSON) and a page with plots. Exit code 1 where a"
         " threshold or an invariant fails.",
     )
-    parser.set_defaults(run=_load)
+    parser.set_defaults(run=load_command)
     parser.add_argument(
         "scenario", nargs="?", choices=[str(one) for one in Scenario], default=defaults.scenario,
         metavar="SCENARIO", help=f"{', '.join(Scenario)} (%(default)s)",
@@ -225,93 +219,29 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_places(parser, defaults, LOAD_STATE)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    screen = console()
-    plan = plan_of(Plan, arguments)
-    before = load(arguments.baseline) if arguments.baseline else None
-    record = run(plan, arguments.state, _teller(screen))
-    out = _save(screen, record, arguments)
-    print_run(screen, record)
-    comparison = None if before is None else compare(before, record)
-    if comparison is not None:
-        screen.print()
-        print_comparison(screen, comparison)
-    _write_page(screen, record, out, run_page(record, comparison, _name(arguments.baseline)))
-    return 0
-
-
-def _stock(arguments: argparse.Namespace) -> int:
-    screen = console()
-    record = run_strategies(plan_of(StockPlan, arguments), arguments.state, _teller(screen))
-    out = _save(screen, record, arguments, "-stock")
-    print_strategies(screen, record)
-    _write_page(screen, record, out, strategies_page(record))
-    return 0
-
-
-def _coupon(arguments: argparse.Namespace) -> int:
-    screen = console()
-    record = run_campaigns(plan_of(CouponPlan, arguments), arguments.state, _teller(screen))
-    out = _save(screen, record, arguments, "-coupon")
-    print_campaigns(screen, record)
-    _write_page(screen, record, out, campaigns_page(record))
-    return 0
-
-
-def _settings(arguments: argparse.Namespace) -> int:
-    screen = console()
-    record = run_settings(plan_of(SettingsPlan, arguments), arguments.state, _teller(screen))
-    out = _save(screen, record, arguments, "-settings")
-    print_settings(screen, record)
-    screen.print(f"{record.took_s:.0f} s; {out} holds the figures", markup=False)
-    return 0
-
-
-def _load(arguments: argparse.Namespace) -> int:
-    screen = console()
-    plan = plan_of(LoadPlan, arguments)
-    record = run_load(plan, arguments.state, arguments.url, _teller(screen))
-    out = _save(screen, record, arguments, f"-load-{record.plan.scenario}")
-    print_load(screen, record)
-    _write_page(screen, record, out, load_page(record))
-    return 1 if record.failures else 0
-
-
-def _teller(screen: Console) -> Callable[[str], None]:
-    """Says how far a run is. An end that is asked for by a signal is as clean as one by Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    return lambda line: screen.print(visible(line), markup=False)
-
-
-def _save(screen: Console, record: Noted, arguments: argparse.Namespace, suffix: str = "") -> Path:
-    """Write the figures; where they are."""
-    own: Path | None = arguments.out
-    out = own or REPORTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M}{suffix}.json"
-    save(record, out)
-    screen.print()
-    return out
-
-
-def _write_page(screen: Console, record: Noted, out: Path, text: str) -> None:
-    page = out.with_suffix(".html")
-    page.write_text(text, encoding="utf-8")
-    screen.print(f"{record.took_s:.0f} s; {page} shows it, {out} holds the figures", markup=False)
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    before, after = load(arguments.before), load(arguments.after)
-    comparison = compare(before, after)
-    screen = console()
-    print_comparison(screen, comparison)
-    if arguments.page:
-        text = comparison_page(comparison, _name(arguments.before), _name(arguments.after))
-        arguments.page.write_text(text, encoding="utf-8")
-        screen.print(f"{visible(arguments.page)} shows it", markup=False)
-    return 0
-
-
-def _name(path: Path | None) -> str:
-    return path.name if path else ""
+def _add_bottlenecks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    defaults = BottlenecksPlan()
+    parser = commands.add_parser(
+        "bottlenecks",
+        help="put settings of before beside those of now, under load, in less than 12 minutes",
+        description="Puts what bounded the storefront before beside what is the default now: pairs"
+        " of settings in turns, each under the journey by k6, on a stack of its own, which is gone"
+        " afterwards. Prints a table for each pair, and writes the figures (JSON). Exit code 1"
+        " where an invariant fails. Nothing else should run on the machine.",
+    )
+    parser.set_defaults(run=bottlenecks_command)
+    parser.add_argument(
+        "--only", type=names, default=defaults.only, metavar="NAME,NAME",
+        help=f"of the pairs {', '.join(NAMES)} ({','.join(defaults.only)})",
+    )  # fmt: skip
+    add_sizes(
+        parser,
+        defaults,
+        users="who make the journey at the same time",
+        seconds="that count, of each turn of a side",
+        ramp_s="before these, in seconds, while the users come",
+    )
+    add_common(parser, defaults, BOTTLENECKS_STATE)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.plan import REPORTS, Yardsticks
 
 if TYPE_CHECKING:
+    from bench.bottlenecks.plan import BottlenecksPlan
     from bench.campaigns.plan import CouponPlan
     from bench.plan import Plan
     from bench.settings.plan import SettingsPlan
@@ -31,7 +32,7 @@ def add_sizes(parser: argparse.ArgumentParser, defaults: Yardsticks, **helps: st
 
 def add_common(
     parser: argparse.ArgumentParser,
-    defaults: Plan | StockPlan | CouponPlan | SettingsPlan,
+    defaults: Plan | StockPlan | CouponPlan | SettingsPlan | BottlenecksPlan,
     state: Path,
 ) -> None:
     """What every run in rounds is told."""
@@ -71,3 +72,8 @@ def rates(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError("give whole numbers, as in 20,200,500") from None
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`chunks,pool` as names, for argparse."""
+    return tuple(text.split(","))

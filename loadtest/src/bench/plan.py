@@ -12,6 +12,7 @@ STOCK_STATE = Path(".state/bench-stock")
 COUPON_STATE = Path(".state/bench-coupon")
 SETTINGS_STATE = Path(".state/bench-settings")
 LOAD_STATE = Path(".state/bench-load")
+BOTTLENECKS_STATE = Path(".state/bench-bottlenecks")
 REPORTS = Path("loadtest/reports")
 
 

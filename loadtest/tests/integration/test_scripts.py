@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bench.bottlenecks.figures import PAY, PLACE, STEADY, steady_rates
 from bench.errors import BenchError
 from bench.load.k6 import SCRIPTS, find_k6, running
 from bench.load.plan import LoadPlan, Scenario
@@ -50,6 +51,7 @@ class Shop:
         self.calls: Counter[str] = Counter()
         self.users: set[str] = set()
         self.paid: set[str] = set()
+        self.bodies: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._ids = count(1)
 
     def app(self) -> Starlette:
@@ -98,6 +100,7 @@ class Shop:
         self.calls[call] += 1
         body: dict[str, Any] = await request.json()
         self.users.add(body["userId"])
+        self.bodies[call].append(body)
         return body
 
 
@@ -132,10 +135,10 @@ async def served(shop: Shop) -> AsyncIterator[str]:
         await task
 
 
-async def seen(shop: Shop, plan: LoadPlan, folder: Path) -> Seen:
+async def seen(shop: Shop, plan: LoadPlan, folder: Path, **more: str) -> Seen:
     assert K6 is not None
     async with served(shop) as url:
-        settings = {"BASE_URL": url, **plan.settings("load-1")}
+        settings = {"BASE_URL": url, **plan.settings("load-1"), **more}
         async with running(K6, plan.scenario.script, settings, folder, 1) as process:
             outcome = await process.outcome()
     return Seen(outcome)
@@ -164,6 +167,34 @@ async def test_the_journey_makes_every_step_as_often(tmp_path: Path) -> None:
     assert sum(one.requests for one in found.moments) == sum(shop.calls.values())
     assert max(one.users for one in found.moments) <= 3
     assert all(one.errors == 0 for one in found.moments)
+
+
+async def test_the_journey_buys_one_product_from_the_wallet_unless_told(tmp_path: Path) -> None:
+    shop = Shop(10_000)
+    await seen(shop, JOURNEY, tmp_path)
+    assert bought(shop) == {"P001"}
+    assert all(body.keys() == {"userId"} for body in shop.bodies["pay"])
+    shop = Shop(10_000)
+    await seen(shop, JOURNEY, tmp_path, PRODUCTS="P007,P008", METHOD="gateway")
+    assert bought(shop) == {"P007", "P008"}
+    assert all(body["payment"] == {"method": "gateway"} for body in shop.bodies["pay"])
+
+
+async def test_what_comes_after_the_ramp_is_summed_up_apart(tmp_path: Path) -> None:
+    shop = Shop(10_000)
+    plan = LoadPlan(stages="2s:3,2s:3")
+    found = await seen(shop, plan, tmp_path, RAMP_S="2")
+    steady = {one.name for one in found.latencies} - {"all requests", *ROUTES}
+    assert steady == {STEADY, PLACE, PAY}
+    rate, errors = steady_rates(found.moments, 2, 4)
+    assert 0 < rate < found.totals["iterations"]
+    assert errors == 0
+    found = await seen(shop, JOURNEY, tmp_path, RAMP_S="60")
+    assert {one.name for one in found.latencies} == {"all requests", *ROUTES}, "all of it is ramp"
+
+
+def bought(shop: Shop) -> set[str]:
+    return {item["productId"] for body in shop.bodies["place"] for item in body["items"]}
 
 
 @pytest.mark.parametrize(
@@ -256,6 +287,7 @@ def test_the_short_form_has_every_stage_in_a_sixth_of_its_time() -> None:
     [
         ("journey.js", "STAGES=5:x", "STAGES is 5:x; give stages as in"),
         ("journey.js", "THRESHOLDS=none", "THRESHOLDS is none; it can be ours or workshop"),
+        ("journey.js", "RAMP_S=x", "RAMP_S is x; it has to be a whole number"),
         ("arrivals.js", "RATES=1,x", "RATES is 1,x; give whole numbers"),
         ("arrivals.js", "SECONDS=0", "SECONDS is 0; it has to be a whole number"),
         ("flash-sale.js", "UNITS=x", "UNITS is x; it has to be a whole number"),

@@ -182,7 +182,7 @@ def read_complaints(log: Iterable[str]) -> dict[str, int]:
 def _label(name: str) -> str | None:
     if name == DURATION:
         return "all requests"
-    return part_of(name, ROUTE) or part_of(name, "scenario")
+    return part_of(name, ROUTE) or part_of(name, "scenario") or part_of(name, "part")
 
 
 def _found(metric: Mapping[str, Any], limit: str) -> float:
