@@ -84,9 +84,8 @@ def test_sides_that_lie_apart_are_told_with_their_ratio() -> None:
         [turn("before", 40.0), turn("before", 50.0)], [turn("now", 80.0), turn("now", 100.0)]
     )
     journeys = figures(found)[0]
-    assert journeys.difference is not None
-    assert journeys.difference.ratio == (journeys.now.over(journeys.before))
-    assert (journeys.difference.ratio.low, journeys.difference.ratio.high) == (1.6, 2.5)
+    assert journeys.ratio is not None
+    assert (journeys.ratio.median, journeys.ratio.low, journeys.ratio.high) == (2.0, 1.6, 2.5)
     assert verdict(found) == "now better in journeys (2 times)"
 
 
@@ -95,20 +94,43 @@ def test_sides_that_lie_apart_are_told_with_their_ratio() -> None:
     [
         ((40.0, 81.0), (80.0, 100.0)),
         ((100.0, 101.0), (105.0, 106.0)),
-        ((40.0,), (80.0,)),
     ],
-    ids=["spreads overlap", "less than a tenth", "one turn has no spread"],
+    ids=["spreads overlap", "less than a tenth"],
 )
 def test_anything_else_is_no_difference_seen(before: Sequence[float], now: Sequence[float]) -> None:
     found = pair([turn("before", one) for one in before], [turn("now", one) for one in now])
     assert verdict(found) == "no difference seen between the two"
 
 
+def test_one_turn_of_each_side_tells_nothing() -> None:
+    found = pair([turn("before", 40.0)], [turn("now", 80.0)])
+    assert {one.judged for one in figures(found)} == {0}
+    assert verdict(found).startswith("one turn of each side has no spread")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ((0.2, 0.3), (0.0, 0.0), "now better in errors (25.0 % before, 0 now)"),
+        ((0.0, 0.0), (0.2, 0.3), "now worse in errors (0 % before, 25.0 now)"),
+        ((0.002, 0.003), (0.0, 0.0), "no difference seen between the two"),
+        ((0.0, 0.3), (0.0, 0.0), "no difference seen between the two"),
+    ],
+    ids=["fewer", "more", "less than one in a hundred", "spreads touch"],
+)
+def test_errors_are_told_by_how_far_they_lie_apart(
+    before: Sequence[float], now: Sequence[float], said: str
+) -> None:
+    found = pair(
+        [turn("before", 40.0, errors=one) for one in before],
+        [turn("now", 40.0, errors=one) for one in now],
+    )
+    assert verdict(found) == said
+
+
 def test_a_side_on_which_no_journey_ended_has_no_ratio() -> None:
     found = figures(pair([turn("before", 0.0)] * 2, [turn("now", 80.0)] * 2))
-    assert [one.difference for one in found if one.title in ("journeys", "CPU in all")] == [
-        None
-    ] * 2
+    assert [one.ratio for one in found if one.title in ("journeys", "CPU in all")] == [None] * 2
 
 
 def test_a_slower_now_is_worse() -> None:
@@ -134,7 +156,7 @@ def test_each_pair_has_a_table(make_record: Callable[..., Record]) -> None:
         "| journeys, 1/s | 40.0 | 40.0 to 40.0 | 80.0 | 80.0 to 80.0 | 2 | 2 to 2 | better |"
         in text
     )
-    assert "| errors, % | 25.0 | 25.0 to 25.0 | 0 | 0 to 0 | - | - | no difference seen |" in text
+    assert "| errors, % | 25.0 | 25.0 to 25.0 | 0 | 0 to 0 | - | - | better |" in text
     assert "| CPU of stock, ms a journey | 2 | 2 to 2 | 2 | 2 to 2 | 1 | 1 to 1 |" in text
     assert "Answered instead, before: 6 times it: 202." in text
     assert "instead, now" not in text

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.differences import Difference
+from bench.differences import Difference, Gap
 from bench.errors import BenchError
 from bench.figures import Spread, reading
 from bench.load.driving import K6
@@ -26,6 +26,9 @@ ROUTES: Final = {STEADY: "all requests", PLACE: "placing", PAY: "paying"}
 NO_SYSTEM: Final = frozenset({K6, OWN, "others", "stolen"})
 """What is looked at beside the system, and is no part of what a journey costs."""
 CPU_UNIT: Final = "ms a journey"
+ERRORS: Final = "errors"
+NOTABLE_ERRORS: Final = 1.0
+"""Per cent of all steps: from how many on they matter."""
 LEAST_TURNS: Final = 2
 """Of each side: one turn has no spread."""
 
@@ -38,8 +41,11 @@ class Beside(NamedTuple):
     before: Spread
     """From the lowest turn to the highest, as `now`."""
     now: Spread
-    difference: Difference | None
-    """The ratio now/before, as wide as both spreads allow; None where it is none, with a 0."""
+    ratio: Spread | None
+    """Now/before, as wide as both spreads allow; None where one is 0."""
+    judged: int
+    """1: better, -1: worse, 0: no difference seen. Errors, which may be 0, are told apart by how
+    far they lie apart, all else by the ratio."""
 
 
 def steady_rates(moments: Sequence[Moment], start_s: float, end_s: float) -> tuple[float, float]:
@@ -90,7 +96,7 @@ def figures(pair: PairTurns) -> list[Beside]:
     for name, title in ROUTES.items():
         for label, pick in (("p50", _p50), ("p95", _p95)):
             found.append(_beside(pair, f"{title}, {label}", "ms", "less", partial(pick, name)))
-    found.append(_beside(pair, "errors", "%", "less", lambda turn: turn.errors * 100))
+    found.append(_beside(pair, ERRORS, "%", "less", lambda turn: turn.errors * 100))
     found.append(_beside(pair, "CPU in all", CPU_UNIT, "less", lambda turn: _sum(cpu_ms(turn))))
     parts = {name for turn in pair.turns for name in cpu_ms(turn)}
     costs = [
@@ -106,19 +112,19 @@ def _beside(
     before, now = (
         [pick(turn) for turn in pair.turns if turn.side == side] for side in ("before", "now")
     )
-    spreads = reading(before), reading(now)
-    return Beside(title, unit, *spreads, _difference(title, better, before, now))
-
-
-def _difference(
-    title: str, better: Better, before: Sequence[float], now: Sequence[float]
-) -> Difference | None:
-    if min(*before, *now) <= 0:
-        return None
-    ratio = reading(now).over(reading(before))
+    was, is_now = reading(before), reading(now)
+    ratio = is_now.over(was) if min(*before, *now) > 0 else None
     if min(len(before), len(now)) < LEAST_TURNS:
-        ratio = Spread(ratio.median, None, None)
-    return Difference(title, ratio, better)
+        ratio = ratio and Spread(ratio.median, None, None)
+        return Beside(title, unit, was, is_now, ratio, 0)
+    judged = 0
+    if title == ERRORS:
+        middle = is_now.median - was.median
+        apart = Spread(middle, min(now) - max(before), max(now) - min(before))
+        judged = Gap(title, is_now.median, was.median, apart, NOTABLE_ERRORS).judged
+    elif ratio is not None:
+        judged = Difference(title, ratio, better).judged
+    return Beside(title, unit, was, is_now, ratio, judged)
 
 
 def _latency(name: str, turn: Turn) -> Latency | None:

@@ -23,9 +23,9 @@ class BottlenecksPlan(Yardsticks):
     """Names of pairs."""
     users: int = Field(300, ge=1, le=10_000)
     """Who make the journey again and again, each after a pause of a second."""
-    seconds: int = Field(10, ge=3, le=600)
+    seconds: int = Field(8, ge=3, le=600)
     """That count, of each turn of a side."""
-    ramp_s: int = Field(4, ge=1, le=600)
+    ramp_s: int = Field(3, ge=1, le=600)
     """Before these, while the users come."""
     repeats: int = Field(2, ge=1, le=50)
     """Turns of each side."""

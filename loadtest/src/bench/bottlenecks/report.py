@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from bench.bottlenecks.figures import figures
+from bench.bottlenecks.figures import LEAST_TURNS, figures
 from bench.compare import BETTER, NO_DIFFERENCE, WORSE
 from bench.text import interval, limits_lines, markdown_table, number
 
@@ -23,8 +23,8 @@ COMPLAINTS: Final = 3
 HOW_READ: Final = (
     "Each figure is the median of its turns, with the lowest and the highest of them; the ratio is"
     " as wide as both allow. It is better or worse where these lie apart and it is a tenth or more"
-    " away from 1; all else is no difference seen. Of two turns each side, chance alone puts every"
-    " third figure apart, of three every tenth."
+    " away from 1 (errors: where they are 1 % of all steps apart); all else is no difference seen."
+    " Of two turns each side, chance alone puts every third figure apart, of three every tenth."
 )
 
 
@@ -47,10 +47,12 @@ def markdown(record: BottlenecksRecord) -> str:
 
 def verdict(pair: PairTurns) -> str:
     """What a pair shows, in one line."""
-    seen = [one for one in figures(pair)[:IN_VERDICT] if _judged(one)]
+    if len(pair.turns) < 2 * LEAST_TURNS:
+        return "one turn of each side has no spread, so that nothing can be told"
+    seen = [one for one in figures(pair)[:IN_VERDICT] if one.judged]
     if not seen:
         return f"{NO_DIFFERENCE} between the two"
-    told = (f"{VERDICTS[_judged(one)]} in {one.title} ({_ratio(one)} times)" for one in seen)
+    told = (f"{VERDICTS[one.judged]} in {one.title}{_times(one)}" for one in seen)
     return f"now {'; '.join(told)}"
 
 
@@ -64,8 +66,8 @@ def _pair(pair: PairTurns) -> str:
                 for cell in (number(side.median), interval(side))
             ),
             _ratio(one),
-            interval(one.difference.ratio) if one.difference else "-",
-            VERDICTS[_judged(one)],
+            interval(one.ratio) if one.ratio else "-",
+            VERDICTS[one.judged],
         )
         for one in figures(pair)
     ]
@@ -79,12 +81,14 @@ def _pair(pair: PairTurns) -> str:
     return "\n\n".join([*told, f"{pair.name}: {verdict(pair)}."])
 
 
-def _judged(one: Beside) -> int:
-    return one.difference.judged if one.difference else 0
-
-
 def _ratio(one: Beside) -> str:
-    return number(one.difference.ratio.median) if one.difference else "-"
+    return number(one.ratio.median) if one.ratio else "-"
+
+
+def _times(one: Beside) -> str:
+    if one.ratio:
+        return f" ({_ratio(one)} times)"
+    return f" ({number(one.before.median)} {one.unit} before, {number(one.now.median)} now)"
 
 
 def _said(pair: PairTurns, side: SideName) -> str:
