@@ -47,7 +47,7 @@ def markdown(record: BottlenecksRecord) -> str:
 
 def verdict(pair: PairTurns) -> str:
     """What a pair shows, in one line."""
-    if len(pair.turns) < 2 * LEAST_TURNS:
+    if not _several(pair):
         return "one turn of each side has no spread, so that nothing can be told"
     seen = [one for one in figures(pair)[:IN_VERDICT] if one.judged]
     if not seen:
@@ -67,7 +67,7 @@ def _pair(pair: PairTurns) -> str:
             ),
             _ratio(one),
             interval(one.ratio) if one.ratio else "-",
-            VERDICTS[one.judged],
+            VERDICTS[one.judged] if _several(pair) else "-",
         )
         for one in figures(pair)
     ]
@@ -79,6 +79,11 @@ def _pair(pair: PairTurns) -> str:
     sides: tuple[SideName, ...] = ("before", "now")
     told += [f"Answered instead, {side}: {said}." for side in sides if (said := _said(pair, side))]
     return "\n\n".join([*told, f"{pair.name}: {verdict(pair)}."])
+
+
+def _several(pair: PairTurns) -> bool:
+    """Whether there are turns enough to judge by."""
+    return len(pair.turns) >= 2 * LEAST_TURNS
 
 
 def _ratio(one: Beside) -> str:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bench.record import Limits
     from local_stack import Environment
 
-WARM_UP_S: Final = 1
+WARM_UP_S: Final = 5
 """After a ramp, before anything counts: Postgres and Kafka have met the work then."""
 
 
