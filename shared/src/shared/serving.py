@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared.admin import json_problem
+from shared.telemetry.metrics import CUT_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,12 +66,14 @@ class PunctualProtocol(HttpToolsProtocol):
         if self._overdue is not None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_AT_MOST:
+                CUT_OFF.labels("head_too_long").inc()
                 self.transport.abort()
                 return
         else:
             self._other_bytes += len(data)
         super().data_received(data)
         if self._other_bytes > HEAD_BYTES_AT_MOST:
+            CUT_OFF.labels("trailers_too_long").inc()
             self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
@@ -96,6 +99,7 @@ class PunctualProtocol(HttpToolsProtocol):
         self._relax()
         at_most = self.config.limit_concurrency
         if at_most is not None and len(self.connections) >= at_most:
+            CUT_OFF.labels("crowded").inc()
             self.app = _crowded
         super().on_headers_complete()
 
@@ -112,7 +116,11 @@ class PunctualProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _expect(self) -> None:
-        self._overdue = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
+        self._overdue = self.loop.call_later(HEAD_WITHIN_S, self._is_late)
+
+    def _is_late(self) -> None:
+        CUT_OFF.labels("head_late").inc()
+        self.transport.close()
 
     def _relax(self) -> None:
         if self._overdue is not None:

@@ -59,3 +59,7 @@ LOOP_FAILURES = Counter(
 CACHE_HIT_RATE = Gauge(
     "cache_hit_rate", "Keys that Redis found, of all that were looked up since it started"
 )
+
+CUT_OFF = Counter(
+    "http_cut_off_total", "Connections that were cut off, or turned away as one too many", ["why"]
+)
