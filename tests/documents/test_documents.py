@@ -38,13 +38,6 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "make test": "it is what runs this",
     "make setup": "nothing here runs without",
     "make lint": "a check of its own",
-    "make bench": "loadtest has its own tests",
-    "make bench-stock": "the same",
-    "make bench-stock BENCH_OPTIONS='--repeats 6'": "the same",
-    "make bench-coupon": "the same",
-    "make bench-coupon BENCH_OPTIONS='--users 20000 --coupons 1000'": "the same",
-    "make bench BASELINE=loadtest/reports/x.json": "the same",
-    ".venv/bin/python -m bench compare a.json b.json --page change.html": "the same",
     "make up UP_OPTIONS=--audit": "deploy/local/tests; the stack is up without",
     ".venv/bin/orderctl audit --every 60s --metrics-port 9100": "it doesn't end by itself",
     ".venv/bin/orderctl show ORDER": "a name to be filled in",
@@ -59,6 +52,8 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "make down": "deploy/local/tests/test_stack.py; others need the stack",
 }
 """What is shown and not run here, and where it is seen to."""
+MEASURES: Final = ("make bench", "make load", ".venv/bin/python -m bench")
+"""How commands begin that loadtest's own tests see to."""
 BEFORE: Final[Mapping[str, Callable[[Shell], Awaitable[None]]]] = {
     "docs/runbooks/stuck-orders.md": make_stuck,
 }
@@ -72,7 +67,9 @@ def blocks(page: Path, language: str) -> list[str]:
 def script(page: Path) -> str:
     shown = "\n".join(blocks(page, "sh")).splitlines()
     return "\n".join(
-        line for line in shown if line.partition("#")[0].strip() not in ELSEWHERE
+        line
+        for line in shown
+        if line.partition("#")[0].strip() not in ELSEWHERE and not line.startswith(MEASURES)
     ).strip()
 
 
