@@ -9,7 +9,7 @@ what is kept is shown, and says so.
 from __future__ import annotations
 
 import time
-from http import HTTPStatus
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from storefront.common import Common
@@ -29,6 +29,11 @@ PAGES_KEPT: Final = 200
 """In the process: a page of 100 products takes 50 KB."""
 UNKNOWN_KEPT_S: Final = 10.0
 """That there is no such product; a put ends it at once."""
+STRANGE_PAGE_KEPT_S: Final = 10.0
+"""In the process alone: a page behind a product that no page here gave as its `next`. Whoever makes
+`after` up fills no Redis."""
+NEXTS_REMEMBERED: Final = 10_000
+"""Pairs of `after` and `limit`, those that were given last."""
 
 
 class Catalogue:
@@ -49,6 +54,7 @@ class Catalogue:
         self._feed = feed
         self._keep_s = keep_s
         self._clock = clock
+        self._nexts: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._common_products = Common(
             redis, "product", _page_of, shares=_has_products, keep_s=keep_s, clock=clock
         )
@@ -93,23 +99,33 @@ class Catalogue:
     async def _load_page(self, key: tuple[str, int], age_s: float) -> Loaded[Listing]:
         after, limit = key
         asked = [("limit", str(limit)), *([("after", after)] if after else [])]
+        shared = not after or key in self._nexts
         page, began_s = await self._common_pages.get(
-            f"{limit}:{after}", lambda: self._ask(asked), self._usable_since(age_s, None)
+            f"{limit}:{after}",
+            lambda: self._ask(asked),
+            self._usable_since(age_s, None),
+            shared=shared,
         )
-        return Loaded(Listing(page, self._feed, alone=False), began_s, self._keep_s)
+        if shared and page.next is not None:
+            self._remember(page.next, limit)
+        keep_s = self._keep_s if shared else min(STRANGE_PAGE_KEPT_S, self._keep_s)
+        return Loaded(Listing(page, self._feed, alone=False), began_s, keep_s)
+
+    def _remember(self, after: str, limit: int) -> None:
+        self._nexts[after, limit] = None
+        self._nexts.move_to_end((after, limit))
+        if len(self._nexts) > NEXTS_REMEMBERED:
+            self._nexts.popitem(last=False)
 
     def _usable_since(self, age_s: float, product_id: str | None) -> Callable[[], float]:
         not_before_s = self._clock() - age_s
         return lambda: max(not_before_s, self._feed.current_since_s(product_id))
 
-    async def _ask(self, asked: Sequence[tuple[str, str]]) -> str:
-        status, body = await self._stock.get("/products", asked)
-        if status != HTTPStatus.OK:
-            raise unavailable("stock can't answer now; try again", reason="stock_away")
-        return body.decode()
+    async def _ask(self, asked: Sequence[tuple[str, str]]) -> tuple[bytes, StoredPage]:
+        return await self._stock.read("/products", asked, lambda body: (body, _page_of(body)))
 
 
-def _page_of(text: str) -> StoredPage:
+def _page_of(text: str | bytes) -> StoredPage:
     return StoredPage.model_validate_json(text)
 
 

@@ -28,6 +28,8 @@ PAGE_AT_MOST: Final = 100
 PAGE: Final = 20
 """Products of a page where nothing is said."""
 QUERIES_REMEMBERED: Final = 1_000
+QUERY_BYTES_REMEMBERED: Final = 128
+"""Longer ones are read each time: they are nobody's `next`, and would fill the memory."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")
 _LIMIT: Final = in_query(
@@ -55,7 +57,9 @@ class CatalogueApi:
 
     async def page(self, request: Request) -> Response:
         """A page of products in the order of their ids."""
-        after, limit = _page(request.scope["query_string"])
+        query: bytes = request.scope["query_string"]
+        remembers = len(query) <= QUERY_BYTES_REMEMBERED
+        after, limit = _remembered_page(query) if remembers else _page(query)
         return _response(await self._catalogue.page(after, limit), request)
 
     async def show(self, request: Request) -> Response:
@@ -66,7 +70,6 @@ class CatalogueApi:
         return _response(await self._catalogue.product(product_id), request)
 
 
-@lru_cache(QUERIES_REMEMBERED)
 def _page(query: bytes) -> tuple[str, int]:
     """`after` and `limit`. Raises ProblemError."""
     asked = QueryParams(query)
@@ -76,6 +79,9 @@ def _page(query: bytes) -> tuple[str, int]:
     if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= PAGE_AT_MOST:
         raise invalid(f"limit: a number from 1 to {PAGE_AT_MOST}")
     return after, int(limit)
+
+
+_remembered_page: Final = lru_cache(QUERIES_REMEMBERED)(_page)
 
 
 def _response(shown: Shown[Listing], request: Request) -> Response:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiohttp
 
 from shared.contracts.order_document import StoredOrders
-from storefront.problems import unavailable
+from shared.telemetry.logs import Seldom
+from storefront.problems import ProblemError, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.contracts.order_document import StoredOrder
 
+_seldom = Seldom(__name__)
+
 ANSWER_WITHIN_S: Final = 3.0
 CONNECTIONS_AT_MOST: Final = 64
+
+Answer = TypeVar("Answer")
 
 
 class Peer:
@@ -43,10 +49,28 @@ class Peer:
                 f"{self._name} does not answer; try again", reason=f"{self._name}_away"
             ) from error
         if status >= 500:
-            raise unavailable(
-                f"{self._name} can't answer now; try again", reason=f"{self._name}_away"
-            )
+            raise self._no_answer()
         return status, body
+
+    async def read(
+        self,
+        path: str,
+        parameters: Sequence[tuple[str, str]],
+        parse: Callable[[bytes], Answer],
+    ) -> Answer:
+        """What it answers, parsed. Raises ProblemError (503), also where `parse` raises
+        ValueError."""
+        status, body = await self.get(path, parameters)
+        if status != HTTPStatus.OK:
+            raise self._no_answer()
+        try:
+            return parse(body)
+        except ValueError as error:
+            _seldom.warning("peer_not_understood", detail=f"{self._name}: {error}"[:200])
+            raise self._no_answer() from error
+
+    def _no_answer(self) -> ProblemError:
+        return unavailable(f"{self._name} can't answer now; try again", reason=f"{self._name}_away")
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -62,8 +86,6 @@ class Orders:
 
     async def read(self, order_ids: Sequence[str]) -> Mapping[str, StoredOrder]:
         """Those of the orders that are there. Raises ProblemError."""
-        status, body = await self._peer.get("/orders", [("id", one) for one in order_ids])
-        found: Any = StoredOrders.model_validate_json(body) if status == 200 else None
-        if found is None:
-            raise unavailable("orders can't be read now; try again", reason="orders_away")
+        asked = [("id", one) for one in order_ids]
+        found = await self._peer.read("/orders", asked, StoredOrders.model_validate_json)
         return {order.order_id: order for order in found.orders}

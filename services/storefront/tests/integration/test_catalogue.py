@@ -18,9 +18,9 @@ from shared.testing.heard import level_heard, put_heard
 from shared.testing.ports import ReservedPort
 from shared.testing.serving import served
 from shared.testing.signals import Gate
-from storefront import common, listing, shelf
+from storefront import catalogue, catalogue_api, common, listing, shelf
 from storefront.api import application
-from storefront.catalogue import Catalogue
+from storefront.catalogue import STRANGE_PAGE_KEPT_S, Catalogue
 from storefront.catalogue_api import CatalogueApi
 from storefront.feed import Feed
 from storefront.peers import Peer
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CROWD = 500
 """For each of two storefronts."""
 KEEP_S, HOT_S = 300.0, 60.0
+PAUSE_MS = 600
+"""Shorter than Redis is waited for."""
 
 
 class Stock:
@@ -45,6 +47,7 @@ class Stock:
         self.asked = 0
         self.gate: Gate | None = None
         self.away = False
+        self.nonsense = False
 
     def put(self, product_id: str = "P001", *, price: int = 5, available: int = 9) -> None:
         """Stock commits; nobody has heard of it yet."""
@@ -69,6 +72,8 @@ class Stock:
         answer = JSONResponse({"products": found, "next": following})  # as it is now
         if self.gate is not None:
             await self.gate.stop()
+        if self.nonsense:
+            return Response(b'{"products":[{"\xff')
         return Response(status_code=503) if self.away else answer
 
 
@@ -201,6 +206,31 @@ async def test_a_loader_that_began_before_a_put_brings_nothing_old_back(
     assert prices == [6, 6, 6]
 
 
+async def test_what_redis_takes_late_is_as_old_as_its_load(shop: Shop, valkey: Valkey) -> None:
+    one, other = shop.storefront(), shop.storefront()
+    gate = shop.stock.gate = Gate()
+    old = asyncio.create_task(one.price())
+    await gate.reached()
+    shop.stock.put(price=6)
+    other.hears_put()
+    await valkey.client.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
+    gate.open()
+    assert await old == 5
+    assert await valkey.client.exists(f"{common.VALUE}product:P001")
+    assert await other.price() == 6
+
+
+async def test_a_loader_gives_back_no_lock_but_its_own(shop: Shop, valkey: Valkey) -> None:
+    storefront, lock = shop.storefront(), f"{common.LOCK}product:P001"
+    gate = shop.stock.gate = Gate()
+    loading = asyncio.create_task(storefront.price())
+    await gate.reached()
+    assert await valkey.client.set(lock, "another's", px=common.LOCK_MS)
+    gate.open()
+    assert await loading == 5
+    assert await valkey.client.get(lock) == "another's"
+
+
 async def test_a_loader_that_hears_of_a_put_writes_nothing(shop: Shop, valkey: Valkey) -> None:
     storefront = shop.storefront()
     gate = shop.stock.gate = Gate()
@@ -304,6 +334,46 @@ async def test_pages_go_on_behind_the_product_that_they_say(shop: Shop) -> None:
     assert found == [["P001", "P002"], ["P003", "P004"], ["P005"]]
 
 
+async def test_only_pages_that_somebody_was_led_to_lie_in_redis(shop: Shop, valkey: Valkey) -> None:
+    for number in range(1, 6):
+        shop.stock.put(f"P{number:03}")
+    storefront = shop.storefront()
+    for _ in range(2):
+        for made_up in ("A", "P001", "P002"):
+            assert len(await storefront.page(f"?limit=2&after={made_up}")) == 2
+    assert shop.stock.asked == 3
+    assert await valkey.client.keys() == []
+    await storefront.page("?limit=2")
+    storefront.ahead_s += STRANGE_PAGE_KEPT_S
+    for after in ("A", "P002", "P004"):
+        await storefront.page(f"?limit=2&after={after}")
+    assert shop.stock.asked == 7
+    keys = await valkey.client.keys()
+    assert sorted(keys) == [f"{common.VALUE}page:2:{after}" for after in ("", "P002", "P004")]
+
+
+async def test_what_leads_on_is_remembered_to_a_bound(
+    shop: Shop, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "NEXTS_REMEMBERED", 1)
+    shop.stock.put("P002")
+    storefront = shop.storefront()
+    for query in ("?limit=1", "?limit=2", "?limit=1&after=P001", "?limit=2&after=P002"):
+        await storefront.page(query)
+    keys = await valkey.client.keys()
+    assert sorted(keys) == [f"{common.VALUE}page:{rest}" for rest in ("1:", "2:", "2:P002")]
+
+
+async def test_long_queries_are_not_remembered(shop: Shop) -> None:
+    storefront = shop.storefront()
+    remembered = catalogue_api._remembered_page.cache_info
+    await storefront.page("?limit=7")
+    size = remembered().currsize
+    for number in range(3):
+        assert await storefront.page(f"?limit=7&x={number:060000}")
+    assert remembered().currsize == size > 0
+
+
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=", "limit=-1", "limit=1e1", "limit=²", "after=",
               "after=a%20b", "limit=1&limit=999"],
@@ -327,14 +397,16 @@ async def test_who_has_it_already_is_told_so(shop: Shop) -> None:
         assert (answer.status_code, answer.headers["etag"] != tag) == (200, True)
 
 
+@pytest.mark.parametrize("why", ["away", "nonsense"])
 async def test_without_stock_the_old_is_shown_and_says_so(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
+    """Also where nobody understands what it says."""
     monkeypatch.setattr(shelf, "REST_S", 0.0)
     storefront = shop.storefront()
     await storefront.price()
     await storefront.get("/api/products/P404")
-    shop.stock.away = True
+    setattr(shop.stock, why, True)
     for product_id in ("P001", "P404"):
         storefront.hears_put(product_id)
     answer = await storefront.get("/api/products/P001")
@@ -345,7 +417,7 @@ async def test_without_stock_the_old_is_shown_and_says_so(
         answer = await storefront.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
         assert answer.json()["reason"] == "stock_away"
-    shop.stock.away = False
+    setattr(shop.stock, why, False)
     answer = await storefront.get("/api/products/P001")
     assert "age" not in answer.headers
     assert "cache-status" not in answer.headers
