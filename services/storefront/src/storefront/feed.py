@@ -4,13 +4,15 @@ Each process hears both topics whole, so it can tell by itself what is out of da
 loaded before a product was put, or before the moment since which it forgot nothing. What is loaded
 after that is mended by the levels, of which the highest version counts.
 
-A level is kept as it came and read when somebody wants it: many come, and few are wanted.
+A level is kept as it came and read when somebody wants it: many come, and few are wanted. Which of
+two is the newer one tells by a glance.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -35,10 +37,11 @@ PRODUCTS_REMEMBERED: Final = 20_000
 what is cached, it is loaded more often."""
 NEVER: Final = -math.inf
 _PUT: Final = b'"ProductPut"'
+_VERSION: Final = re.compile(rb'"version"\s*:\s*([0-9]+)')
 
 
 class _Heard:
-    """The last record about a product, and the highest level that was read."""
+    """The newest record about a product that was not read yet, and the highest level that was."""
 
     __slots__ = ("at_s", "level", "value")
 
@@ -116,7 +119,9 @@ class Feed:
             heard = self._heard.get(product_id)
             if heard is None:
                 heard = self._heard[product_id] = _Heard()
-            heard.value, heard.at_s = record.value, now_s
+            if heard.value is None or not _is_older(record.value, heard.value):
+                heard.value = record.value
+            heard.at_s = now_s
             self._heard.move_to_end(product_id)
             for watch in self._watches.get(product_id, ()):
                 watch.tell(product_id)
@@ -176,6 +181,12 @@ class Feed:
 
     def _forgot(self, heard_at_s: float) -> None:
         self._all_since_s = max(self._all_since_s, heard_at_s)
+
+
+def _is_older(one: bytes, other: bytes) -> bool:
+    """Whether a record has a lower version than another, as far as both say one."""
+    ours, theirs = _VERSION.search(one), _VERSION.search(other)
+    return ours is not None and theirs is not None and int(ours[1]) < int(theirs[1])
 
 
 def newer(one: StockLevel, other: StockLevel | None) -> StockLevel:

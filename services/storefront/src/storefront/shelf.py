@@ -2,12 +2,13 @@
 
     asked for ─▶ kept, and current ────────────────────────────▶ shown
                     │ no
-                    ├─▶ a load is under way that began in time ─▶ waited for
+                    ├─▶ a load runs that began in time, or one waits to begin ─▶ waited for
                     └─▶ loaded, and kept ─▶ failed: the old one, as long as it may be shown
 
 Whether something is current is told by when its load **began**: what was put since then may not be
 in it. So a load that began too early needs nobody to stop it: its result is shown to those who
-asked before, and counts as outdated from then on.
+asked before, and counts as outdated from then on. Who asks after that waits for the next, which
+begins when it has ended: of a key one load runs at once, and one waits at most.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class Shelf(Generic[Key, Value]):
         self._hot_s = hot_s
         self._clock = clock
         self._kept: OrderedDict[Key, _Kept[Value]] = OrderedDict()
-        self._loads: dict[Key, _Load[Value]] = {}
+        self._running: dict[Key, _Load[Value]] = {}
+        self._next: dict[Key, asyncio.Task[Loaded[Value]]] = {}
+        """Loads that have not begun."""
         self._rests_until_s = 0.0
         self._hits = CACHE_HITS.labels(what, "process")
         self._misses = CACHE_MISSES.labels(what, "process")
@@ -121,34 +124,47 @@ class Shelf(Generic[Key, Value]):
         return Shown(loaded.value, self._clock() - loaded.began_s, 0.0)
 
     async def _loaded(self, key: Key, age_s: float) -> Loaded[Value]:
-        load = self._loads.get(key)
+        running = self._running.get(key)
         # before anything is heard nothing is known to be outdated
-        if load is None or load.began_s < self._current_since_s(key) < math.inf:
-            if self._clock() < self._rests_until_s:
-                raise unavailable("stock does not answer; try again", reason="stock_away")
-            task = asyncio.create_task(self._run(key, age_s))
-            task.add_done_callback(_heard)
-            load = self._loads[key] = _Load(self._clock(), task)
+        if running is None or running.began_s < self._current_since_s(key) < math.inf:
+            task = self._next.get(key) or self._plan_load(key, age_s, running)
+        else:
+            task = running.task
         # who asked first may go away; the others still wait
-        return await asyncio.shield(load.task)
+        return await asyncio.shield(task)
 
-    async def _run(self, key: Key, age_s: float) -> Loaded[Value]:
+    def _plan_load(
+        self, key: Key, age_s: float, running: _Load[Value] | None
+    ) -> asyncio.Task[Loaded[Value]]:
+        self._refuse_in_rest()
+        task = asyncio.create_task(self._run(key, age_s, running and running.task))
+        task.add_done_callback(_heard)
+        self._next[key] = task
+        return task
+
+    async def _run(
+        self, key: Key, age_s: float, before: asyncio.Task[Loaded[Value]] | None
+    ) -> Loaded[Value]:
+        if before is not None:
+            await asyncio.wait((before,))
+        task = self._next.pop(key)
+        self._refuse_in_rest()
+        self._running[key] = _Load(self._clock(), task)
         try:
             loaded = await self._load(key, age_s)
         except ProblemError:
             self._rests_until_s = self._clock() + REST_S
             raise
         finally:
-            load = self._loads.get(key)
-            if load is not None and load.task is asyncio.current_task():
-                del self._loads[key]
+            del self._running[key]
         self._keep(key, loaded)
         return loaded
 
+    def _refuse_in_rest(self) -> None:
+        if self._clock() < self._rests_until_s:
+            raise unavailable("stock does not answer; try again", reason="stock_away")
+
     def _keep(self, key: Key, loaded: Loaded[Value]) -> None:
-        kept = self._kept.get(key)
-        if kept is not None and kept.loaded.began_s > loaded.began_s:
-            return  # a later load was faster
         kept = self._kept[key] = _Kept(loaded)
         self._plan(kept, self._clock())
         self._kept.move_to_end(key)

@@ -49,6 +49,13 @@ def test_the_highest_version_counts(feed: Feed) -> None:
     assert version_of(feed, "P002") is None
 
 
+def test_the_highest_version_counts_also_before_anybody_looks(feed: Feed) -> None:
+    feed.take_levels([level_heard("P001", version) for version in (6, 10, 9)])
+    assert version_of(feed, "P001") == 10
+    feed.take_levels([level_heard("P001", version) for version in (8, 11)])
+    assert version_of(feed, "P001") == 11
+
+
 def test_what_nobody_wants_is_not_read(feed: Feed) -> None:
     unreadable = HEARD.labels(LEVELS, "unreadable")
     before = unreadable._value.get()

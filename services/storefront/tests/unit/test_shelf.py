@@ -70,17 +70,39 @@ async def test_before_anything_is_heard_a_crowd_makes_one_load(rig: Rig) -> None
 
 
 async def test_what_is_put_during_a_load_is_loaded_again(rig: Rig) -> None:
-    """The old load ends last, and changes nothing."""
+    """Once the old load has ended: however often it is put, one load runs, and one waits."""
+    gate = rig.gate = Gate()
+    asked = []
+    for _ in range(9):
+        asked.append(asyncio.create_task(rig.value()))
+        await gate.reached()
+        for _ in range(3):  # as long as a load takes to begin
+            await asyncio.sleep(0)
+        rig.now_s += 1
+        rig.since_s = rig.now_s
+    assert rig.loads == [("a", KEEP_S)]
+    gate.open()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*asked) == ["a1"] + ["a2"] * 8
+        assert await rig.value() == "a2"
+    assert len(rig.loads) == 2
+
+
+async def test_what_waits_to_be_loaded_is_not_where_stock_is_away(rig: Rig) -> None:
     gate = rig.gate = Gate()
     early = asyncio.create_task(rig.value())
     await gate.reached()
     rig.now_s += 1
     rig.since_s = rig.now_s
-    rig.gate = None
-    async with asyncio.timeout(5):
-        assert await rig.value() == "a2"
+    late = asyncio.create_task(rig.value())
+    await asyncio.sleep(0)
+    rig.away = True
     gate.open()
-    assert await early == "a1"
+    found = await asyncio.gather(early, late, return_exceptions=True)
+    assert [type(one) for one in found] == [ProblemError] * 2
+    assert len(rig.loads) == 1
+    rig.away = False
+    rig.now_s += REST_S
     assert await rig.value() == "a2"
 
 
