@@ -28,6 +28,8 @@ CONNECTIONS_AT_MOST: Final = 512
 IDLE_S: Final = 75.0
 """A connection without a request is kept so long: longer than proxies and clients keep theirs, so
 that it is them who close it, and no request is on its way then."""
+TAKEN_WITHIN_S: Final = 60.0
+"""Who leaves so much of an answer untaken for so long that no more can be written is cut off."""
 FINISH_WITHIN_S: Final = 1.0
 """For requests that are under way when a port closes."""
 
@@ -46,11 +48,14 @@ async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
 
 class PunctualProtocol(HttpToolsProtocol):
     """Cuts off who takes too long over the head of a request, or makes it or its trailers too long,
-    and who goes on with a body that was answered before it was whole: uvicorn itself listens for
-    ever. Who is one connection too many is told when to come again."""
+    who goes on with a body that was answered before it was whole, and who takes nothing of the
+    answer: uvicorn itself waits for ever. Who is one connection too many is told when to come
+    again."""
 
     _overdue: asyncio.TimerHandle | None = None
     """There while a head is expected."""
+    _stuck: asyncio.TimerHandle | None = None
+    """There while nothing can be written."""
     _head_bytes = 0
     _other_bytes = 0
     """Of what came behind the head: what is no body, as the framing of chunks and trailers."""
@@ -106,7 +111,18 @@ class PunctualProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is expected any more."""
         self._relax()
+        self._flows()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The reader has much to take."""
+        super().pause_writing()
+        self._stuck = self.loop.call_later(TAKEN_WITHIN_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It took most of it."""
+        self._flows()
+        super().resume_writing()
 
     def shutdown(self) -> None:
         """The port closes: nothing is awaited of a reader who takes nothing."""
@@ -121,6 +137,11 @@ class PunctualProtocol(HttpToolsProtocol):
     def _is_late(self) -> None:
         CUT_OFF.labels("head_late").inc()
         self.transport.close()
+
+    def _flows(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _relax(self) -> None:
         if self._overdue is not None:

@@ -13,7 +13,7 @@ from shared.contracts.base import Record
 from shared.contracts.ids import ID_PATTERN
 from storefront import documents
 from storefront.documents import ProblemDocument, UnderWayDocument
-from storefront.endpoint import Endpoint, Says, Stream
+from storefront.endpoint import EVENT_STREAM, Endpoint, Says, Stream
 from storefront.problems import MEDIA_TYPE
 from storefront.requests import KEY_CHARS, KEY_PATTERN
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 HTTP_JSON: Final = "application/json"
-EVENT_STREAM: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _ALWAYS: Final = (400, 401, 503)
 _WITH_BODY: Final = (408, 413, 415)

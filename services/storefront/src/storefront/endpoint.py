@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Serve = Callable[[Request], Awaitable[Response]]
 
 _log = get_logger(__name__)
+
+EVENT_STREAM: Final = "text/event-stream"
 
 
 class Stream:
@@ -61,7 +63,10 @@ class Endpoint:
         """Serve one request."""
         started = time.perf_counter()
         try:
-            response = await self.serve(Request(scope, receive))
+            if scope["method"] == "HEAD" and self.says.answer is Stream:
+                response = _head_of_stream()  # a stream has no end, and nobody would read it
+            else:
+                response = await self.serve(Request(scope, receive))
         except ProblemError as problem:
             response = problem.response()
         except ClientDisconnect:
@@ -80,6 +85,12 @@ class Endpoint:
         if count is None:
             count = self._counts[status] = REQUESTS.labels(self.path, str(status))
         count.inc()
+
+
+def _head_of_stream() -> Response:
+    response = Response(media_type=EVENT_STREAM)
+    del response.headers["content-length"]
+    return response
 
 
 def route(method: str, path: str, serve: Serve, says: Says) -> Route:

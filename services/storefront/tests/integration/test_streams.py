@@ -4,8 +4,10 @@ say."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shared import serving
 from shared.contracts.order_parts import OrderStatus, OutcomeReason
 from shared.contracts.orders import OrderAccepted, OrderAwaitingPayment, OrderCancelled
 from shared.contracts.refusals import CommandRefusal, CommandRefused
@@ -31,12 +34,13 @@ from storefront.patience import Patience
 from storefront.peers import Orders, Peer
 from storefront.streams import Streams
 from storefront.streams_api import StreamsApi
-from storefront.watching import ALL_AT_MOST, NAMED_AT_MOST, LevelsTold, OrderTold
+from storefront.watching import ALL_AT_MOST, NAMED_AT_MOST, LevelsTold, OrderTold, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from starlette.requests import Request
+    from starlette.types import Message as Sent
 
     from shared.contracts.base import Message
 
@@ -89,6 +93,7 @@ class Rig:
         self.order: dict[str, Any] | None = None
         self.gate: Gate | None = None
         self.status = 200
+        self.nonsense = False
         self.asked = 0
         self.feed = Feed()
         self.feed.follow()
@@ -110,7 +115,8 @@ class Rig:
 
     async def answer_levels(self, request: Request) -> Response:
         self.asked += 1
-        ids = request.query_params.getlist("id") or self.levels
+        after = request.query_params.get("after", "")
+        ids = request.query_params.getlist("id") or [one for one in self.levels if one > after]
         found = [self.levels[one].model_dump(mode="json") for one in ids if one in self.levels]
         return await self._answer({"levels": found, "next": self.following})
 
@@ -121,7 +127,7 @@ class Rig:
         answer = JSONResponse(content, self.status)
         if self.gate is not None:
             await self.gate.stop()
-        return answer
+        return Response(b'{"\xff') if self.nonsense else answer
 
     def stands(self, version: int, status: OrderStatus) -> None:
         """The orchestrator has it so."""
@@ -259,6 +265,85 @@ async def test_silence_is_broken_by_a_heartbeat(
         assert await reader.comment()
 
 
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Where streams of levels rest between two writes."""
+    gate = Gate()
+
+    async def pause(for_s: float) -> None:
+        assert for_s == watching.TELL_EVERY_S
+        await gate.stop()
+
+    monkeypatch.setattr(watching, "_pause", pause)
+    return gate
+
+
+async def test_what_is_told_at_first_is_not_kept(rig: Rig, paused: Gate) -> None:
+    told = LevelsTold(rig.feed, rig.peer).events(())
+    assert b"P001:1" in await anext(told)
+    following = asyncio.ensure_future(anext(told))
+    await paused.reached()
+    kept = told.ag_frame.f_locals.values()
+    assert [one for one in kept if isinstance(one, bytes | Snapshot)] == []
+    assert [one for one in kept if isinstance(one, dict)] == [{"P001": 1, "P002": 1}]
+    following.cancel()
+
+
+async def test_a_stream_does_not_keep_what_it_sent(rig: Rig) -> None:
+    events = [b"%d" % number for number in (1_000, 1_001)]
+    before = [sys.getrefcount(one) for one in events]
+    sent = 0
+
+    async def told() -> AsyncGenerator[bytes]:
+        for number in (0, 1):
+            yield events[number]
+        await asyncio.Event().wait()
+
+    async def send(message: Sent) -> None:
+        nonlocal sent
+        sent += bool(message.get("body"))
+
+    async def receive() -> Sent:
+        await asyncio.Event().wait()
+        return {}
+
+    stream = await rig.streams.answer("levels", told())
+    answering = asyncio.create_task(stream({}, receive, send))
+    await eventually(lambda: sent == len(events))
+    assert [sys.getrefcount(one) for one in events] == before
+    answering.cancel()
+
+
+async def test_there_are_fewer_streams_of_all_products(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STREAMS_OF_ALL_AT_MOST", 1)
+    async with rig.opened(STOCK) as reader:
+        assert await reader.versions(1) == ["P001:1"]
+        assert await rig.refused(STOCK) == (503, "overloaded")
+        async with rig.opened(f"{STOCK}?productId=P002") as other:
+            assert await other.versions(1) == ["P002:1"]
+
+    async def again() -> int:
+        async with rig.opened(STOCK) as reader:
+            return reader.answer.status
+
+    await eventually(again, accept=lambda status: status == 200)
+
+
+async def test_what_moves_between_two_writes_is_told_together(rig: Rig, paused: Gate) -> None:
+    told = LevelsTold(rig.feed, rig.peer).events(())
+    await anext(told)
+    following = asyncio.ensure_future(anext(told))
+    await paused.reached()
+    for version in (2, 3):
+        rig.feed.take_levels([level_heard(one, version) for one in ("P001", "P002")])
+        await asyncio.sleep(0)
+    paused.open()
+    assert (await following).count(b"event: level\n") == 2
+    await told.aclose()
+
+
 async def test_there_are_so_many_streams_at_most(rig: Rig) -> None:
     async with rig.opened(STOCK), rig.opened(STOCK):
         async with rig.opened(STOCK) as last:
@@ -280,7 +365,7 @@ async def test_there_are_so_many_streams_at_most(rig: Rig) -> None:
         ("?productId=", None, 200, (400, "invalid_request")),
         ("?" + "&".join(f"productId=P{n}" for n in range(NAMED_AT_MOST + 1)), None, 200,
          (400, "invalid_request")),
-        ("", "P002", 200, (400, "invalid_request")),
+        ("", "P001", 200, (400, "invalid_request")),
         ("", None, 503, (503, "stock_away")),
         ("", None, 404, (503, "stock_away")),
     ],
@@ -292,6 +377,48 @@ async def test_what_can_t_be_told_is_a_problem_and_holds_no_place(
     for _ in range(5):
         assert await rig.refused(f"{STOCK}{query}") == answer
     assert ALL_AT_MOST >= NAMED_AT_MOST
+
+
+async def test_as_many_products_as_there_may_be_are_told(rig: Rig) -> None:
+    """The page is full then, and says that there may be more."""
+    rig.following = "P002"
+    async with rig.opened(STOCK) as reader:
+        assert await reader.versions(2) == ["P001:1", "P002:1"]
+
+
+async def test_what_nobody_understands_is_a_problem(rig: Rig) -> None:
+    rig.nonsense = True
+    assert await rig.refused(STOCK) == (503, "stock_away")
+    assert await rig.refused(PROGRESS) == (503, "stock_away")
+
+
+@pytest.mark.parametrize("path", [STOCK, PROGRESS])
+async def test_who_asks_for_the_head_alone_opens_no_stream(rig: Rig, path: str) -> None:
+    rig.stands(1, OrderStatus.PENDING)
+    url = f"http://127.0.0.1:{rig.port}{path}"
+    async with aiohttp.ClientSession(timeout=PATIENCE) as session:
+        for _ in range(5):
+            async with asyncio.timeout(PATIENCE_S), session.head(url) as answer:
+                assert answer.status == 200
+                assert answer.content_type == "text/event-stream"
+    assert rig.asked == 0
+    assert streams.STREAMS.labels("levels")._value.get() == 0
+    assert streams.STREAMS.labels("order")._value.get() == 0
+
+
+async def test_an_order_whose_events_were_missed_is_read_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the orchestrator didn't answer the first time."""
+    monkeypatch.setattr(watching, "HEARTBEAT_S", 0.01)
+    rig.stands(1, OrderStatus.PENDING)
+    async with rig.opened(PROGRESS) as reader:
+        assert await reader.versions(1) == ["1"]
+        rig.status = 503
+        assert await reader.comment()
+        rig.stands(3, OrderStatus.CANCELLED)
+        rig.status = 200
+        assert await reader.versions(9) == ["3"]
 
 
 async def test_an_order_is_told_as_it_is_and_on_to_its_outcome(rig: Rig) -> None:
@@ -351,6 +478,49 @@ async def test_f66_another_users_order_is_as_one_that_is_not_there(rig: Rig) -> 
     assert await rig.refused(PROGRESS, x_user="user_2") == (404, "unknown")
 
 
+async def test_a_stream_that_opens_while_the_process_ends_ends_too(rig: Rig) -> None:
+    gate = rig.gate = Gate()
+
+    async def read() -> Event | None:
+        async with rig.opened(STOCK) as reader:
+            return await reader.next()
+
+    reading = asyncio.create_task(read())
+    await gate.reached()
+    await rig.streams.end()
+    gate.open()
+    assert await reading == ("bye", "", {})
+
+
+async def stuck_reader(port: int) -> asyncio.StreamWriter:
+    """Watches all levels, and takes nothing."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    narrow.connect(("127.0.0.1", port))
+    _, stuck = await asyncio.open_connection(sock=narrow, limit=1)
+    stuck.write(f"GET {STOCK} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return stuck
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "TAKEN_WITHIN_S", 0.05)
+    rig.levels = {one: level(one) for one in (f"P{number:04}" for number in range(4_000))}
+    versions = itertools.count(2)
+    open_streams = streams.STREAMS.labels("levels")._value.get
+
+    def cut_off() -> bool:
+        version = next(versions)  # more than the system holds for who doesn't read
+        rig.feed.take_levels([level_heard(one, version) for one in rig.levels])
+        return open_streams() == 0
+
+    stuck = await stuck_reader(rig.port)
+    await eventually(lambda: open_streams() == 1)
+    await eventually(cut_off, within_s=30)
+    stuck.close()
+
+
 async def test_streams_end_with_the_process_and_say_so(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -359,11 +529,7 @@ async def test_streams_end_with_the_process_and_say_so(
     stuck_at = [f"P{number:04}" for number in range(4_000)]
     rig.levels = {one: level(one) for one in stuck_at}
     async with served(rig.app) as port:
-        narrow = socket.socket()
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        narrow.connect(("127.0.0.1", port))
-        _, stuck = await asyncio.open_connection(sock=narrow, limit=1)
-        stuck.write(f"GET {STOCK} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        stuck = await stuck_reader(port)
         rig.port = port
         async with rig.opened(f"{STOCK}?productId=P0001") as levels, rig.opened(PROGRESS) as order:
             await levels.next()
