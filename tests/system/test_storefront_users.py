@@ -170,6 +170,28 @@ async def test_a_user_id_may_be_left_out_and_must_be_the_tokens(ann: Shopper) ->
     assert (other.status_code, other.json()["reason"]) == (403, "another_user")
 
 
+async def test_with_other_facts_a_coupon_is_asked_for_anew(
+    shop: Shop, guarded: Storefront, issuer: Issuer, user: str
+) -> None:
+    coupon_id = f"GOLD-{secrets.token_hex(4)}"
+    rule = 'user.tier == "gold"'
+    await shop.stock_up(put_campaign(coupon_id, kind="conditional", limit=9, rule=rule))
+
+    async def ask_as(**facts: str) -> tuple[int, dict[str, Any]]:
+        async with guarded.http(issuer.token(user, facts=facts)) as client:
+            answer = await client.post(f"/api/coupons/{coupon_id}/issue", json={})
+            return answer.status_code, answer.json()
+
+    status, refusal = await ask_as(tier="iron")
+    assert (status, refusal["reason"]) == (409, "not_eligible")
+    status, coupon = await ask_as(tier="gold", shop="one")
+    assert (status, coupon["sequence"]) == (200, 1)
+    assert await ask_as(shop="one", tier="gold") == (200, coupon)
+    status, refusal = await ask_as(tier="gold", shop="two")
+    assert (status, refusal["reason"]) == (409, "already_issued")
+    assert (await ask_as(tier="iron"))[1]["reason"] == "not_eligible"
+
+
 async def test_f69_what_users_say_is_in_no_log_and_no_metric(
     shop: Shop, guarded: Storefront, issuer: Issuer, user: str
 ) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from shared.contracts.base import Message
+    from shared.contracts.facts import Facts
     from shared.kafka.outbound import Outbound
     from storefront.admission import Admission
     from storefront.bodies import Bodies
@@ -48,8 +49,8 @@ _UNKNOWN: Final = {CouponRefusal.UNKNOWN_CAMPAIGN, CommandRefusal.UNKNOWN_CAMPAI
 
 
 class CouponsApi:
-    """What users ask of campaigns. The command's id is the user's and the campaign's: whoever asks
-    again hears the same answer."""
+    """What users ask of campaigns. The command's id is that of user, campaign and facts: whoever
+    asks again hears the same answer, and with other facts it is another request."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class CouponsApi:
         if not is_id(coupon_id):
             raise unknown("such campaign")
         command = model(
-            command_id=key_id(model.__name__, coupon_id, user_id),
+            command_id=key_id(model.__name__, coupon_id, user_id, *_digest(caller.facts)),
             coupon_id=coupon_id,
             user_id=user_id,
             facts=caller.facts,
@@ -124,6 +125,10 @@ class CouponsApi:
                 raise unavailable(
                     "not answered yet; ask again, and hear how it went", reason="under_way"
                 ) from None
+
+
+def _digest(facts: Facts | None) -> tuple[str, ...]:
+    return () if facts is None else (facts.model_dump_json(),)
 
 
 def about(event: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from http import HTTPStatus
@@ -68,8 +69,8 @@ class Identity:
         self._issuer = settings.token_issuer
         self._audience = settings.token_audience
         self._believe_s = settings.session_cache_s
-        self._sessions: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
-        """Token -> until when it is believed, and whose it is."""
+        self._sessions: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        """SHA-256 of a token -> until when it is believed, and whose it is."""
 
     def caller(self, request: Request) -> Caller:
         """Who asks. Raises ProblemError (401)."""
@@ -77,15 +78,19 @@ class Identity:
             return Caller(None)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS_AT_MOST:
-            raise _unauthorised("send a bearer token in Authorization")
+        if scheme.lower() != "bearer" or not token:
+            # RFC 6750, 3.1: who sends no token is told of no error
+            raise _unauthorised("send a bearer token in Authorization", challenge="Bearer")
+        if len(token) > TOKEN_CHARS_AT_MOST:
+            raise _unauthorised(f"the token is longer than {TOKEN_CHARS_AT_MOST} characters")
         now = time.time()
-        session = self._sessions.get(token)
+        digest = hashlib.sha256(token.encode()).digest()
+        session = self._sessions.get(digest)
         if session is not None and session[0] > now:
             return session[1]
         caller, ends = self._checked(token)
-        self._sessions[token] = (min(ends, now + self._believe_s), caller)
-        self._sessions.move_to_end(token)
+        self._sessions[digest] = (min(ends, now + self._believe_s), caller)
+        self._sessions.move_to_end(digest)
         if len(self._sessions) > TOKENS_REMEMBERED:
             self._sessions.popitem(last=False)
         return caller
@@ -112,16 +117,18 @@ class Identity:
 def _facts(claimed: object) -> Facts | None:
     if claimed is None:
         return None
+    if isinstance(claimed, dict):  # the same facts make the same command, whatever their order
+        claimed = dict(sorted(claimed.items()))
     try:
         return Facts.model_validate({"user": claimed})
     except ValidationError as error:
         raise _unauthorised(f"the token's {FACTS_CLAIM} are not good: {faults(error)}") from None
 
 
-def _unauthorised(detail: str) -> ProblemError:
+def _unauthorised(detail: str, challenge: str = 'Bearer error="invalid_token"') -> ProblemError:
     return ProblemError(
         HTTPStatus.UNAUTHORIZED,
         detail,
         reason="unauthorised",
-        headers={"www-authenticate": 'Bearer error="invalid_token"'},
+        headers={"www-authenticate": challenge},
     )

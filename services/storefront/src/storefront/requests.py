@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 KEY_CHARS: Final = 200
 KEY_PATTERN: Final = "^[!-~]+$"
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_CHARS}}}")
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT: Final = re.compile(r"(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-[0-9a-f]{2}")
+_NOT_SAMPLED: Final = "00"
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -27,6 +28,7 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def traceparent(request: Request) -> str | None:
-    """The trace that the request belongs to, where it says so as W3C does."""
-    found = request.headers.get("traceparent", "")
-    return found if _TRACEPARENT.fullmatch(found) else None
+    """The trace that the request belongs to, where it says so as W3C does. Whether it is sampled is
+    not for whoever asks to say: what anybody may switch on costs every service."""
+    found = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    return f"{found[1]}-{_NOT_SAMPLED}" if found else None

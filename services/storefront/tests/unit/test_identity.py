@@ -120,6 +120,28 @@ def test_f66_forged_tokens(checked: Identity, issuer: Issuer) -> None:
     assert caller(checked, good) == Caller("ann")
 
 
+def test_only_a_token_that_was_sent_is_called_bad(checked: Identity, issuer: Issuer) -> None:
+    """RFC 6750, 3.1: without credentials there is no error code."""
+    for header in (None, "", "Bearer", "Basic abc"):
+        assert refusal(checked, header).headers["www-authenticate"] == "Bearer"
+    for token in (issuer.token("ann", aud="other"), "a" * 5_000):
+        found = refusal(checked, f"Bearer {token}").headers["www-authenticate"]
+        assert found == 'Bearer error="invalid_token"'
+
+
+def test_no_token_is_kept(checked: Identity, issuer: Issuer) -> None:
+    caller(checked, issuer.token("ann"))
+    assert [len(kept) for kept in checked._sessions] == [hashlib.sha256().digest_size]
+
+
+def test_the_order_of_facts_does_not_count(checked: Identity, issuer: Issuer) -> None:
+    one, two = ({"a": 1, "b": ["x", "y"]}, {"b": ["x", "y"], "a": 1})
+    found = [caller(checked, issuer.token("ann", facts=facts)).facts for facts in (one, two)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].model_dump_json() == found[1].model_dump_json()
+
+
 def test_f69_a_refusal_does_not_show_the_token(checked: Identity, issuer: Issuer) -> None:
     token = issuer.token("ann", aud="other")
     shown = refusal(checked, f"Bearer {token}").response().body.decode()

@@ -37,12 +37,24 @@ def test_another_key_is_refused(keys: list[str]) -> None:
     assert refused.value.document.detail.startswith("Idempotency-Key: ")
 
 
-def test_a_trace_goes_on() -> None:
-    assert traceparent(having("traceparent", TRACE)) == TRACE
+@pytest.mark.parametrize("flags", ["00", "01", "ff"])
+def test_a_trace_goes_on_and_whether_it_is_sampled_is_not_for_anybody_to_say(flags: str) -> None:
+    assert traceparent(having("traceparent", f"{TRACE[:-2]}{flags}")) == f"{TRACE[:-2]}00"
 
 
 @pytest.mark.parametrize(
-    "sent", ["", TRACE + "\n", TRACE.upper(), TRACE[:-1], "0" + TRACE, "é", "x" * 300_000]
+    "sent",
+    [
+        "",
+        TRACE + "\n",
+        TRACE.upper(),
+        TRACE[:-1],
+        "0" + TRACE,
+        "é",
+        "x" * 300_000,
+        f"00-{'0' * 32}-{TRACE[36:]}",
+        f"{TRACE[:36]}{'0' * 16}-01",
+    ],
 )
 def test_what_is_no_trace_goes_nowhere(sent: str) -> None:
     """A header goes into a record, which has its limits, beside those of others."""
