@@ -30,7 +30,7 @@ SETTINGS: Final = {
     "STEP_RESEND_S": "3",
     "ORDER_DEADLINE_S": "120",
     "PAY_DEADLINE_S": "900",
-    "UNPAID_AT_MOST": "10000",
+    "UNPAID_AT_MOST": "100",
 }
 
 

@@ -112,6 +112,37 @@ class TestOrders:
         assert (answer.status_code, answer.json()["reason"]) == (409, "too_late")
         assert answer.json()["orderId"] == order_id
 
+    async def test_f29_a_second_payment_is_told_apart_from_the_first(
+        self, shop: Shop, storefront: Start, ann: Shopper
+    ) -> None:
+        order_id = await ann.placed()
+        other = await storefront(ANSWER_WITHIN_S="20")
+        payment = shop.instances["payment-0"]
+        payment.freeze()
+        first = asyncio.create_task(ann.pay(order_id, payment={"method": "wallet"}))
+        await shop.until(order_id, state="CHARGING")
+        async with other.http() as client:
+            for who in (ann, Shopper(client, ann.user_id)):
+                second = await who.pay(order_id, payment={"method": "gateway"})
+                assert (second.status_code, second.json()["reason"]) == (409, "already_paid")
+        payment.thaw()
+        assert (await first).status_code in (200, 202), (await first).text
+        await shop.until(order_id, state="CONFIRMED")
+        again = await ann.pay(order_id, payment={"method": "gateway"})
+        assert (again.status_code, again.json()["status"]) == (200, "CONFIRMED")
+
+    async def test_f29_two_cancellations_are_one(self, shop: Shop, ann: Shopper) -> None:
+        order_id = await ann.placed()
+        stock = shop.instances["stock-0"]
+        stock.freeze()
+        first = asyncio.create_task(ann.cancel(order_id, reason="one"))
+        await shop.until(order_id, state="COMPENSATING")
+        second = asyncio.create_task(ann.cancel(order_id, reason="two"))
+        stock.thaw()
+        for answer in (await first, await second):
+            assert (answer.status_code, answer.json()["status"]) == (200, "CANCELLED")
+            assert answer.json()["note"] == "one"
+
     async def test_an_order_that_is_not_there_or_anothers(self, ann: Shopper) -> None:
         order_id = await ann.placed()
         stranger = Shopper(ann.client, "stranger")

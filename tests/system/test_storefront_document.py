@@ -131,7 +131,7 @@ def issuer() -> Issuer:
 async def test_no_answer_is_undocumented(
     shop: Shop, storefront: Start, issuer: Issuer, user: str
 ) -> None:
-    front = await storefront(**issuer.settings, UNPAID_AT_MOST="10000")
+    front = await storefront(**issuer.settings, UNPAID_AT_MOST="100")
     ids = [f"FIRST-{user}", f"DRAWN-{user}"]
     await shop.stock_up(
         put_campaign(ids[0], limit=9, percent=10),
@@ -148,7 +148,7 @@ async def test_no_answer_is_undocumented(
 
 
 async def test_without_a_token_too(storefront: Start, issuer: Issuer) -> None:
-    front = await storefront(**issuer.settings, UNPAID_AT_MOST="10000")
+    front = await storefront(**issuer.settings, UNPAID_AT_MOST="100")
     statuses = await asyncio.to_thread(explore_all, front.url, None, {})
     assert 401 in statuses
     assert max(statuses) < 500

@@ -9,27 +9,29 @@ What was acknowledged happens, whatever becomes of this process: who asks again,
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.contracts.base import message_id
 from shared.contracts.ids import is_id
 from shared.contracts.order_document import OrderDocument
 from shared.contracts.order_parts import OrderStatus
+from shared.contracts.orders import PlaceOrder
+from shared.contracts.refusals import CommandRefusal
 from shared.kafka.cloudevents import record_of
 from shared.kafka.outbound import NeverPublishedError, NotPublishedError
 from storefront.domain import OUTCOMES, Answer, Question, answer_of, heard
 from storefront.metrics import LATE
+from storefront.patience import LOOK_S
 from storefront.problems import ProblemError, not_sent, unavailable, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from shared.contracts.base import Message
     from shared.contracts.order_document import StoredOrder
-    from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
+    from shared.contracts.orders import CancelOrder, PayOrder
     from shared.kafka.outbound import Outbound
     from storefront.listening import Ear, Listeners
     from storefront.patience import Patience
@@ -43,6 +45,24 @@ NEVER_CAME_AFTER_S: Final = 120.0
 """Longer than a command of which the broker never said that it has it may turn up."""
 
 
+class Asked(NamedTuple):
+    """How a request asks."""
+
+    until: float
+    """A time of the event loop: see `Patience.begin`."""
+    traceparent: str | None = None
+    keyed: bool = False
+    """Its id comes from an `Idempotency-Key`, under which other content may have come."""
+
+
+class Known(NamedTuple):
+    """What is remembered of an order."""
+
+    user_id: str | None
+    status: OrderStatus
+    version: int
+
+
 class Desk:
     """Asks for orders, payments and cancellations."""
 
@@ -53,8 +73,8 @@ class Desk:
         self._events = events
         self._outbound = outbound
         self._orders = orders
-        self._patience = patience
-        self._known: OrderedDict[str, OrderDocument] = OrderedDict()
+        self.patience = patience
+        self._known: OrderedDict[str, Known] = OrderedDict()
         self._under_way: set[str] = set()
         """Ids of commands that came with an `Idempotency-Key`, and that somebody waits for."""
 
@@ -69,27 +89,35 @@ class Desk:
         finally:
             self._under_way.discard(command_id)
 
-    async def place(self, order: PlaceOrder, traceparent: str | None) -> Answer:
+    async def place(self, order: PlaceOrder, asked: Asked) -> Answer:
         """Place `order`. Raises ProblemError."""
-        return await self._ask(Question.PLACE, order.order_id, order, traceparent)
+        answer = await self._ask(Question.PLACE, order, asked)
+        if not asked.keyed or answer.status is HTTPStatus.ACCEPTED:
+            return answer
+        # another's order may have come under this key since `before`, and be what was heard of
+        if (stored := await self._look(order.order_id, asked)) is not None:
+            _require_same(order, stored)
+            return self._again(order, stored) if answer.order is None else answer
+        if not answer.is_problem:
+            return Answer(HTTPStatus.ACCEPTED, answer.order)
+        if answer.order is not None or answer.reason == CommandRefusal.ORDER_ID_REUSED:
+            raise _in_flight(order.order_id)
+        return answer
 
-    async def before(self, order: PlaceOrder) -> Answer | None:
+    async def before(self, order: PlaceOrder, asked: Asked) -> Answer | None:
         """What became of `order` when it was placed before; None where it wasn't, or nobody can
         say: placed again, it is known again. Raises ProblemError (409, 422)."""
-        try:
-            stored = (await self._orders.read([order.order_id])).get(order.order_id)
-        except ProblemError:
-            return None
+        stored = await self._look(order.order_id, asked)
         return None if stored is None else self._again(order, stored)
 
-    async def pay(self, command: PayOrder, traceparent: str | None, *, keyed: bool) -> Answer:
-        """Pay an order. `keyed`: its id comes from an `Idempotency-Key`, so that whether the order
-        is paid already doesn't tell its answer. Raises ProblemError."""
-        return await self._change(Question.PAY, command, traceparent, keyed=keyed)
+    async def pay(self, command: PayOrder, asked: Asked) -> Answer:
+        """Pay an order. Under a key, whether it is paid already doesn't tell the answer. Raises
+        ProblemError."""
+        return await self._change(Question.PAY, command, asked)
 
-    async def cancel(self, command: CancelOrder, traceparent: str | None) -> Answer:
+    async def cancel(self, command: CancelOrder, asked: Asked) -> Answer:
         """Cancel an order. Raises ProblemError."""
-        return await self._change(Question.CANCEL, command, traceparent, keyed=False)
+        return await self._change(Question.CANCEL, command, asked)
 
     async def show(self, order_id: str, user_id: str | None) -> OrderDocument:
         """An order as it is now; another user's is as one that isn't there. Raises ProblemError."""
@@ -97,15 +125,16 @@ class Desk:
             raise unknown("such order")
         stored = (await self._orders.read([order_id])).get(order_id)
         # one that was just placed here may not have been read by the orchestrator
-        order = self._known.get(order_id) if stored is None else stored.public()
+        order = self._remembered(order_id) if stored is None else stored.public()
         if order is None or (user_id is not None and order.user_id != user_id):
             raise unknown(f"order {order_id}")
         return self._learn(order)
 
-    async def paid_or_gone(self, ages_s: Mapping[str, float]) -> Sequence[str]:
+    async def paid_or_gone(self, ages_s: Mapping[str, float], asked: Asked) -> Sequence[str]:
         """Those of the orders that wait for no payment any more: they have their outcome, or never
         came to be. `ages_s`: order id -> since when it is counted. Raises ProblemError."""
-        found = await self._orders.read(list(ages_s)) if ages_s else {}
+        async with self._looking(asked):
+            found = await self._orders.read(list(ages_s))
         return [
             order_id
             for order_id, age_s in ages_s.items()
@@ -117,39 +146,45 @@ class Desk:
         ]
 
     async def _change(
-        self,
-        question: Question,
-        command: PayOrder | CancelOrder,
-        traceparent: str | None,
-        *,
-        keyed: bool,
+        self, question: Question, command: PayOrder | CancelOrder, asked: Asked
     ) -> Answer:
         order_id = command.order_id
-        order = self._known.get(order_id) or await self.show(order_id, command.user_id)
+        order = self._remembered(order_id)
+        if order is None or (not asked.keyed and order.status in OUTCOMES):
+            async with self._looking(asked):
+                order = await self.show(order_id, command.user_id)
         if order.user_id != command.user_id:
             raise unknown(f"order {order_id}")
-        if not keyed and (answer := answer_of(question, order)) is not None:
+        if not asked.keyed and (answer := answer_of(question, order)) is not None:
             return answer
-        return await self._ask(question, order_id, command, traceparent)
+        answer = await self._ask(question, command, asked)
+        if answer.reason not in (CommandRefusal.COMMAND_ID_REUSED, CommandRefusal.ALREADY_PAID):
+            return answer
+        stored = await self._look(order_id, asked)
+        now = self._learn(order if stored is None else stored.public())
+        if answer.reason == CommandRefusal.COMMAND_ID_REUSED and order.status not in OUTCOMES:
+            # Two came at once under one key, at two storefronts; both hear of the refusal, and
+            # nothing tells whose it is. Once the order has its outcome, each hears its own.
+            raise _in_flight(order_id)
+        return answer if asked.keyed else answer_of(question, now) or answer
 
     async def _ask(
-        self, question: Question, order_id: str, command: Message, traceparent: str | None
+        self, question: Question, command: PlaceOrder | PayOrder | CancelOrder, asked: Asked
     ) -> Answer:
-        until = self._patience.begin()
+        order_id = command.order_id
         with self._events.listen(order_id, order_id) as ear:
-            await self._published(command, order_id, traceparent)
-            if question is Question.PLACE:
-                self._learn(_placed(command))  # type: ignore[arg-type]
+            await self._published(command, order_id, asked.traceparent)
+            if isinstance(command, PlaceOrder):
+                self._learn(_placed(command))
             try:
-                async with self._patience.lasting(until):
-                    answer = await self._settled(question, message_id(command), ear)
+                async with self.patience.lasting(asked.until):
+                    return await self._settled(question, message_id(command), ear)
             except TimeoutError:
-                answer = await self._late(question, order_id)
-        if answer.order is None and answer.status is HTTPStatus.UNPROCESSABLE_ENTITY:
-            return await self._reused(question, command, answer)
-        return answer
+                return await self._late(question, command, asked)
 
-    async def _published(self, command: Message, order_id: str, traceparent: str | None) -> None:
+    async def _published(
+        self, command: PlaceOrder | PayOrder | CancelOrder, order_id: str, traceparent: str | None
+    ) -> None:
         record = record_of(COMMANDS, command, SOURCE, datetime.now(UTC), traceparent)
         try:
             await self._outbound.publish(record)
@@ -173,46 +208,64 @@ class Desk:
                     self._learn(found.order)
                 return found
 
-    async def _late(self, question: Question, order_id: str) -> Answer:
+    async def _late(
+        self, question: Question, command: PlaceOrder | PayOrder | CancelOrder, asked: Asked
+    ) -> Answer:
         """Nothing was heard in time: how the order stands, or that it is under way."""
-        try:
-            stored = (await self._orders.read([order_id])).get(order_id)
-        except ProblemError:
-            stored = None
-        if stored is not None:
+        order = self._remembered(command.order_id)
+        if (stored := await self._look(command.order_id, asked)) is not None:
             order = self._learn(stored.public())
+            if isinstance(command, PlaceOrder):
+                _require_same(command, stored)
             if (answer := answer_of(question, order)) is not None:
                 return answer
         LATE.labels(question).inc()
-        return Answer(HTTPStatus.ACCEPTED, self._known.get(order_id))
+        return Answer(HTTPStatus.ACCEPTED, order)
+
+    @asynccontextmanager
+    async def _looking(self, asked: Asked) -> AsyncIterator[None]:
+        """Ask inside how things are. Raises ProblemError where the answer comes too late."""
+        try:
+            async with self.patience.lasting(asked.until, at_least_s=LOOK_S):
+                yield
+        except TimeoutError:
+            raise unavailable("orders can't be read now; try again", reason="orders_away") from None
+
+    async def _look(self, order_id: str, asked: Asked) -> StoredOrder | None:
+        """The order as it is stored; None where it isn't, or nobody says so in time."""
+        try:
+            async with self._looking(asked):
+                return (await self._orders.read([order_id])).get(order_id)
+        except ProblemError:
+            return None
 
     def _again(self, order: PlaceOrder, stored: StoredOrder) -> Answer:
-        """The order's key was used before."""
+        """What a key answers that an order was stored under. Raises ProblemError (409, 422)."""
         document = self._learn(stored.public())
-        if stored.fingerprint != order.fingerprint().hex():
-            raise _other_content(document)
+        _require_same(order, stored)
         answer = answer_of(Question.PLACE, document)
         if answer is None:
             raise _in_flight(order.order_id)
         return answer
 
-    async def _reused(self, question: Question, command: Message, answer: Answer) -> Answer:
-        """Somebody's command under this id had other content; maybe it was another's than ours."""
-        if question is not Question.PLACE:
-            return answer
-        stored = (await self._orders.read([message_id(command)])).get(message_id(command))
-        if stored is None:
-            return answer
-        return self._again(command, stored)  # type: ignore[arg-type]
+    def _remembered(self, order_id: str) -> OrderDocument | None:
+        known = self._known.get(order_id)
+        return known and OrderDocument(order_id=order_id, **known._asdict())
 
     def _learn(self, order: OrderDocument) -> OrderDocument:
         known = self._known.get(order.order_id)
         if known is None or known.version <= order.version:
-            self._known[order.order_id] = order
+            self._known[order.order_id] = Known(order.user_id, order.status, order.version)
             self._known.move_to_end(order.order_id)
             if len(self._known) > KNOWN_ORDERS:
                 self._known.popitem(last=False)
         return order
+
+
+def _require_same(order: PlaceOrder, stored: StoredOrder) -> None:
+    """Raises ProblemError (422) where another order came under this key."""
+    if stored.fingerprint != order.fingerprint().hex():
+        raise _other_content(stored.public())
 
 
 def _placed(order: PlaceOrder) -> OrderDocument:

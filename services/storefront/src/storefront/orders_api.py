@@ -6,21 +6,27 @@ import secrets
 import time
 from contextlib import nullcontext
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.responses import Response
 
+from shared.contracts.base import fingerprint
 from shared.contracts.ids import is_id
-from shared.contracts.order_document import ORDERS_AT_MOST, OrderDocument
+from shared.contracts.order_document import OrderDocument
 from shared.contracts.orders import CancelOrder, PayOrder, PlaceOrder
+from shared.contracts.refusals import CommandRefusal
+from storefront.asking import Asked
 from storefront.describing import HTTP_JSON
 from storefront.documents import CancelRequest, PayRequest, PlaceRequest, json_bytes
 from storefront.domain import OUTCOMES, Answer, key_id
 from storefront.endpoint import Says, route
+from storefront.patience import LOOK_S
 from storefront.problems import NotSentError, ProblemError, invalid, unknown
 from storefront.requests import idempotency_key, traceparent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
     from starlette.routing import Route
 
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from storefront.identity import Identity
     from storefront.store import Store
 
+_Change = TypeVar("_Change", PayOrder, CancelOrder)
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: ids sort by time."""
 
@@ -70,10 +77,11 @@ class OrdersApi:
         key = idempotency_key(request)
         order_id = key_id(user_id, key) if key else _new_id()
         order = _order(order_id, user_id, wish)
+        asked = self._asked(request, keyed=key is not None)
         with self._admission.admitted(), self._desk.alone(order_id, order_id):
-            answer = await self._desk.before(order) if key else None
+            answer = await self._desk.before(order, asked) if key else None
             if answer is None:
-                answer = await self._placed(order, traceparent(request))
+                answer = await self._placed(order, asked)
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
@@ -91,13 +99,13 @@ class OrdersApi:
         order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
         key = idempotency_key(request)
-        command = PayOrder(order_id=order_id, user_id=user_id, payment=wish.payment)
-        if key:
-            command_id = key_id(user_id, order_id, key)
-            command = command.model_copy(update={"command_id": command_id})
+        command = _identified(
+            PayOrder(order_id=order_id, user_id=user_id, payment=wish.payment), key
+        )
+        asked = self._asked(request, keyed=key is not None)
         alone = self._desk.alone(command.command_id, order_id) if key else nullcontext()
         with self._admission.admitted(), alone:
-            answer = await self._desk.pay(command, traceparent(request), keyed=key is not None)
+            answer = await self._desk.pay(command, asked)
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
@@ -107,39 +115,53 @@ class OrdersApi:
         wish = await self._bodies.read(request, CancelRequest)
         order_id = _order_id(request)
         user_id = caller.owner(wish.user_id, f"order {order_id}")
-        command = CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason)
+        command = _identified(
+            CancelOrder(order_id=order_id, user_id=user_id, reason=wish.reason), None
+        )
         with self._admission.admitted():
-            answer = await self._desk.cancel(command, traceparent(request))
+            answer = await self._desk.cancel(command, self._asked(request))
         self._settled(user_id, order_id, answer)
         return _response(answer, order_id)
 
-    async def _placed(self, order: PlaceOrder, trace: str | None) -> Answer:
-        await self._hold_place(order.user_id, order.order_id)
+    def _asked(self, request: Request, *, keyed: bool = False) -> Asked:
+        """Its time begins now: the body has had its own."""
+        return Asked(self._desk.patience.begin(), traceparent(request), keyed)
+
+    async def _placed(self, order: PlaceOrder, asked: Asked) -> Answer:
+        await self._hold_place(order.user_id, order.order_id, asked)
         try:
-            answer = await self._desk.place(order, trace)
+            answer = await self._desk.place(order, asked)
         except NotSentError:
             self._store.give_place_back(order.user_id, order.order_id)
             raise
         if not answer.is_problem:
             self._store.take_out(order.user_id, order.lines())
+        elif answer.order is None and answer.reason != CommandRefusal.ORDER_ID_REUSED:
+            # refused as a command, so that nothing is stored
+            self._store.give_place_back(order.user_id, order.order_id)
         return answer
 
-    async def _hold_place(self, user_id: str, order_id: str) -> None:
-        """Raises ProblemError (429) where the user has too many unpaid orders."""
-        if await self._store.hold_place(user_id, order_id):
-            return
-        counted = await self._store.unpaid(user_id, ORDERS_AT_MOST)
-        over = await self._desk.paid_or_gone(counted)
-        if over:
+    async def _hold_place(self, user_id: str, order_id: str, asked: Asked) -> None:
+        """Raises ProblemError: 429 where the user has too many unpaid orders, 503 where nobody says
+        whether they still are."""
+        counted = await self._try_to_hold(user_id, order_id, asked)
+        if counted and (over := await self._desk.paid_or_gone(counted, asked)):
             self._store.give_place_back(user_id, *over)
-            if await self._store.hold_place(user_id, order_id):
-                return
-        raise ProblemError(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            f"{user_id} has {len(counted)} orders that are not paid; pay or cancel one first",
-            reason="too_many_unpaid",
-            headers={"retry-after": "60"},
-        )
+            counted = await self._try_to_hold(user_id, order_id, asked)
+        if counted:
+            raise ProblemError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"{user_id} has {len(counted)} orders that are not paid; pay or cancel one first",
+                reason="too_many_unpaid",
+                headers={"retry-after": "60"},
+            )
+
+    async def _try_to_hold(self, user_id: str, order_id: str, asked: Asked) -> Mapping[str, float]:
+        try:
+            async with self._desk.patience.lasting(asked.until, at_least_s=LOOK_S):
+                return await self._store.hold_place(user_id, order_id)
+        except TimeoutError:
+            return self._store.unbounded("no answer in time")
 
     def _settled(self, user_id: str, order_id: str, answer: Answer) -> None:
         if answer.order is not None and answer.order.status in OUTCOMES:
@@ -151,6 +173,15 @@ def _order_id(request: Request) -> str:
     if not is_id(order_id):
         raise unknown("such order")
     return order_id
+
+
+def _identified(command: _Change, key: str | None) -> _Change:
+    """The command under an id of its own: the key's, or that of its content, so that what another
+    request asks for never has it."""
+    # a key is never empty, so that no key makes the id of a content
+    own = (key,) if key else ("", command.type, fingerprint(command).hex())
+    command_id = key_id(command.user_id, command.order_id, *own)
+    return command.model_copy(update={"command_id": command_id})
 
 
 def _order(order_id: str, user_id: str, wish: PlaceRequest) -> PlaceOrder:

@@ -8,6 +8,7 @@ from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 from pydantic import Field, SecretStr, model_validator
 
+from shared.contracts.order_document import ORDERS_AT_MOST
 from shared.settings import ProcessSettings
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
@@ -50,15 +51,15 @@ class Settings(ProcessSettings):
     """Told to stop, it goes on serving for so long while `/readyz` says no already: until who
     spreads the load has noticed."""
     body_within_s: float = Field(default=10.0, gt=0, le=300)
-    unpaid_at_most: int = Field(default=20, ge=1, le=10_000)
-    """Orders of one user that wait for their payment."""
+    unpaid_at_most: int = Field(default=20, ge=1, le=ORDERS_AT_MOST)
+    """Orders of one user that wait for their payment: so many are looked up at once."""
     unpaid_keep_s: int = Field(default=960, ge=1)
     """An order counts as unpaid for so long, where nothing is heard of it: a little longer than
     PAY_DEADLINE_S."""
 
     # what is kept in Redis and in memory
     cart_keep_s: int = Field(default=3_600, ge=1)
-    """From the last change on."""
+    """From the last use on."""
     cart_lines_at_most: int = Field(default=100, ge=1, le=100)
     product_cache_s: int = Field(default=300, ge=1)
     hot_cache_s: int = Field(default=60, ge=1)

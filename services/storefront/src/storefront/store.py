@@ -6,7 +6,6 @@ more.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.contracts.order_parts import Line
@@ -54,10 +53,11 @@ class Store:
         return _lines(dict(zip(flat[::2], flat[1::2], strict=True))) if flat else None
 
     async def cart(self, user_id: str) -> Sequence[Line]:
-        """The cart, whose time begins anew. Raises ProblemError."""
+        """The cart, whose time begins anew as far as Redis takes it. Raises ProblemError."""
+        reading = self._redis.tell("HGETALL", CART + user_id)
+        self._tell("EXPIRE", CART + user_id, self._cart_keep_s)  # goes with it
         try:
-            found = await self._redis.ask("HGETALL", CART + user_id)
-            await self._redis.ask("EXPIRE", CART + user_id, self._cart_keep_s)
+            found = await reading
         except RedisAwayError as error:
             raise _carts_away() from error
         return _lines(found)
@@ -73,30 +73,23 @@ class Store:
         """Take what was ordered out of the cart, soon, as far as Redis is there."""
         self._tell("HDEL", CART + user_id, *(line.product_id for line in lines))
 
-    async def hold_place(self, user_id: str, order_id: str) -> bool:
-        """Count the order among the unpaid ones; False where the user has too many. Without Redis
-        nothing is bounded: an order is worth more than the bound."""
-        now_ms = int(time.time() * 1000)
-        arguments = (order_id, now_ms, self._unpaid_keep_ms, self._unpaid_at_most)
+    async def hold_place(self, user_id: str, order_id: str) -> Mapping[str, float]:
+        """Count the order among the unpaid ones. Where the user has too many, it isn't, and these
+        are told: order id -> seconds since it was counted. Without Redis nothing is bounded: an
+        order is worth more than the bound."""
+        arguments = (order_id, self._unpaid_keep_ms, self._unpaid_at_most)
         try:
-            return bool(await self._redis.run("hold_place", [UNPAID + user_id], arguments))
+            flat = await self._redis.run("hold_place", [UNPAID + user_id], arguments)
         except RedisAwayError as error:
-            UNBOUNDED.inc()
-            _seldom.warning("unpaid_orders_unbounded", detail=str(error)[:200])
-            return True
+            return self.unbounded(str(error))
+        ages = zip(flat[::2], flat[1::2], strict=True)
+        return {unpaid_id: int(age_ms) / 1000 for unpaid_id, age_ms in ages}
 
-    async def unpaid(self, user_id: str, at_most: int) -> Mapping[str, float]:
-        """The orders that count as unpaid, oldest first, and for how many seconds they do."""
-        command = ("ZRANGE", UNPAID + user_id, 0, at_most - 1, "WITHSCORES")
-        try:
-            found: list[tuple[str, float]] = await self._redis.ask(*command)
-        except RedisAwayError:
-            return {}
-        now_ms = time.time() * 1000
-        return {
-            order_id: (now_ms - (forgotten_ms - self._unpaid_keep_ms)) / 1000
-            for order_id, forgotten_ms in found
-        }
+    def unbounded(self, detail: str) -> Mapping[str, float]:
+        """As where nothing is counted, and counts that."""
+        UNBOUNDED.inc()
+        _seldom.warning("unpaid_orders_unbounded", detail=detail[:200])
+        return {}
 
     def give_place_back(self, user_id: str, *order_ids: str) -> None:
         """These orders are unpaid no more, soon, as far as Redis is there."""

@@ -58,6 +58,7 @@ def test_tokens_are_asked_for_unless_it_is_said(
         ({"HTTP_PORT": "65536"}, "HTTP_PORT: "),
         ({"IDENTITY": "none"}, "IDENTITY: "),
         ({"UNPAID_AT_MOST": "0"}, "UNPAID_AT_MOST: "),
+        ({"UNPAID_AT_MOST": "101"}, "UNPAID_AT_MOST: "),
         ({"ANSWER_WITHIN_S": "0"}, "ANSWER_WITHIN_S: "),
         ({"CART_LINES_AT_MOST": "101"}, "CART_LINES_AT_MOST: "),
     ],
