@@ -69,7 +69,7 @@ class FakePool:
         self.versions[product_id] = version
         self.movements.append((at or self.open_since, product_id))
 
-    def acquire(self, *, timeout: float) -> FakePool:
+    def acquire(self, **_: float) -> FakePool:
         return self
 
     async def __aenter__(self) -> Self:
