@@ -12,7 +12,6 @@ from local_stack.part import Part
 from local_stack.ports import HOST, PortBook
 
 _TIMEOUT_S = 3.0
-_ASK_THE_GATEWAY = ("payment", "audit")
 
 
 class Program(Part):
@@ -58,11 +57,9 @@ class Program(Part):
         # No service is handed what could reach another's schema.
         for secret in ("ADMIN_DATABASE_URL", "ROLE_PASSWORD"):
             shared.pop(secret, None)
-        if self._service.name not in _ASK_THE_GATEWAY:
-            for secret in ("GATEWAY_API_KEY", "GATEWAY_WEBHOOK_SECRET"):
-                shared.pop(secret, None)
-        if not self._service.role:
-            shared.pop("DATABASE_URL", None)
+        if not self._service.role:  # the edge, which asks services alone
+            for name in ("DATABASE_URL", "GATEWAY_API_KEY", "GATEWAY_WEBHOOK_SECRET"):
+                shared.pop(name, None)
         if "DATABASE_URL" in shared:
             shared["DATABASE_URL"] = shared["DATABASE_URL"].replace(
                 f"://{OPERATOR_ROLE}:", f"://{self._service.role}:", 1

@@ -256,10 +256,13 @@ async def test_f50_a_chunk_that_is_cancelled_leaves_nothing(bench: Bench, handle
 async def test_f49_a_pool_without_a_free_connection_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.pipeline.chunk.ACQUIRE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(bench.pool, "_acquire_timeout_s", 0.01)
     before = metrics.RETRIES.labels("bench", "timeout")._value.get()
-    async with bench.pool.acquire(), bench.pool.acquire(), bench.pool.acquire():
-        async with bench.pool.acquire():
+    longer = {"timeout": 10.0}
+    async with (
+        bench.pool.acquire(**longer), bench.pool.acquire(**longer), bench.pool.acquire(**longer),
+    ):  # fmt: skip
+        async with bench.pool.acquire(**longer):
             task = asyncio.create_task(bench.runner.run(commits("o-1"), ()))
             await eventually(
                 lambda: metrics.RETRIES.labels("bench", "timeout")._value.get() >= before + 2
