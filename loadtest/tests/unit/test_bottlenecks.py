@@ -165,13 +165,12 @@ def test_each_pair_has_a_table(make_record: Callable[..., Record]) -> None:
 
 
 def test_both_sides_of_a_pair_set_the_same_and_differ() -> None:
-    assert len(set(NAMES)) == len(PAIRS) == 8
+    assert len(set(NAMES)) == len(PAIRS) == 6
     for one in PAIRS:
         assert one.before.settings.keys() == one.now.settings.keys()
         assert one.before != one.now
         assert bool(one.services) == bool(one.now.settings)
     now = {name: value for one in PAIRS for name, value in one.now.settings.items()}
-    assert now["CHUNK_INTERVAL_S"] == "0.02"
     assert now["GATEWAY_CALLS_AT_ONCE"] == "128"
 
 
@@ -188,7 +187,7 @@ def test_the_journey_is_told_the_ramp_and_what_its_side_wants() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--only", "chunks,pols"), "--only: Value error, there is no pols; there are chunks, "),
+        (("--only", "pool,pols"), "--only: Value error, there is no pols; there are pool, "),
         (("--users", "0"), "--users: Input should be greater than or equal to 1"),
     ],
 )

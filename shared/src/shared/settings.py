@@ -109,8 +109,6 @@ class ServiceSettings(ProcessSettings):
     chunk_messages: int = Field(default=500, ge=1, le=5_000)
     # keys, values and headers; a chunk takes one message at least
     chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
-    # between the starts of two chunks of one group while messages keep coming
-    chunk_interval_s: float = Field(default=0.02, ge=0, le=1)
     database_connections: int = Field(default=8, ge=3, le=200)
     # who finds them all taken waits so long, and is told then; chunks and loops try again
     database_acquire_timeout_s: float = Field(default=ACQUIRE_TIMEOUT_S, ge=0.1, le=300)

@@ -70,17 +70,6 @@ def _words(settings: Mapping[str, str]) -> str:
 
 PAIRS: Final = (
     _setting(
-        "chunks",
-        "What a chunk costs depends little on what it holds: where the next one starts as soon as"
-        " the last is committed, small ones take the processors.",
-        WITH_CHUNKS, ServiceSettings, {"CHUNK_INTERVAL_S": "0"},
-    ),
-    _setting(
-        "publishing",
-        "Without a pause each command of the storefront is a produce request of its own.",
-        (STOREFRONT,), StorefrontSettings, {"PUBLISH_INTERVAL_S": "0"},
-    ),
-    _setting(
         "pool",
         "With the fewest connections an instance may have, its chunks and loops wait for each"
         " other.",

@@ -11,7 +11,6 @@ from shared.kafka.connection import KafkaConnection
 from shared.kafka.outbound import Outbound
 from shared.kafka.publisher import Publisher
 from shared.kafka.tail import Tail
-from shared.pace import Pace
 from shared.preconditions import wait_for_topics
 from shared.process import Process, run
 from shared.redis import Batched, HitRate
@@ -61,7 +60,7 @@ class Storefront(Process):
         )
         self._patience = Patience(settings.answer_within_s)
         within_s = min(settings.publish_timeout_s, settings.answer_within_s)
-        outbound = Outbound(publisher, Pace(settings.publish_interval_s), within_s=within_s)
+        outbound = Outbound(publisher, within_s=within_s)
         self._orders_heard = Listeners("orders.events.v1", _order_of)
         self._coupons_heard = Listeners("coupon.events.v1", about)
         self._feed = Feed()
@@ -72,8 +71,7 @@ class Storefront(Process):
             EVENTS: self._feed.take_events,
         }
         self._topics = ("orders.commands.v1", "coupon.requests.v1", *takers)
-        pace = Pace(settings.publish_interval_s)
-        self._tail = Tail(self._kafka, settings.instance_id, takers, pace, self._feed.follow)
+        self._tail = Tail(self._kafka, settings.instance_id, takers, self._feed.follow)
         redis = self.closing(
             Batched(
                 settings.redis_url.get_secret_value(),

@@ -37,8 +37,6 @@ class Settings(ProcessSettings):
     """A token that was checked is believed for so long, and never past its own end."""
 
     # limits
-    publish_interval_s: float = Field(default=0.01, ge=0, le=1)
-    """Between two lots of commands while they keep coming, and between two looks at events."""
     answer_within_s: float = Field(default=10.0, gt=0, le=60)
     """What takes longer is answered 202."""
     in_flight_at_most: int = Field(default=2_000, ge=1, le=100_000)

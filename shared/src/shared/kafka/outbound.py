@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from shared.kafka.publisher import Publisher, Record
-    from shared.pace import Pace
 
 RECORDS_AT_ONCE: Final = 1_000
 RECORDS_WAITING: Final = 10_000
@@ -38,11 +37,10 @@ class _Waiting:
 class Outbound:
     """Publishes records that wait for their acknowledgement."""
 
-    def __init__(self, publisher: Publisher, pace: Pace, *, within_s: float) -> None:
-        """Publish by `publisher`, which is nobody else's, at the `pace` given. Who waits longer
-        than `within_s` is told that it failed."""
+    def __init__(self, publisher: Publisher, *, within_s: float) -> None:
+        """Publish by `publisher`, which is nobody else's. Who waits longer than `within_s` is
+        told that it failed."""
         self._publisher = publisher
-        self._pace = pace
         self._within_s = within_s
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
@@ -66,8 +64,6 @@ class Outbound:
         """Wait for records, and publish all that are there. Raises what went wrong, after
         whoever waited was told."""
         await self._wake.wait()
-        await self._pace.turn()
-        self._pace.begun()
         # whose caller is gone is not sent: nobody was told of it
         lot = [one for one in self._waiting[:RECORDS_AT_ONCE] if not one.future.done()]
         del self._waiting[:RECORDS_AT_ONCE]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from shared.kafka.connection import KafkaConnection
-    from shared.pace import Pace
 
     Take = Callable[[Sequence[ConsumerRecord[bytes | None, bytes | None]]], None]
 
@@ -42,13 +41,11 @@ class Tail:
         connection: KafkaConnection,
         client_id: str,
         takers: Mapping[str, Take],
-        pace: Pace,
         began: Callable[[], None],
     ) -> None:
-        """`takers`: topic -> what takes its records, a list at a time; it may not raise. What comes
-        is taken at the `pace` given. `began` is called whenever following begins anew, and what was
-        written before is not heard."""
-        self._pace = pace
+        """`takers`: topic -> what takes its records, a list at a time; it may not raise.
+        `began` is called whenever following begins anew, and what was written before is not
+        heard."""
         self._began = began
         self._connection = connection
         self._client_id = client_id
@@ -96,13 +93,10 @@ class Tail:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> NoReturn:
         while True:
-            await self._pace.turn()
             consumer.resume(*consumer.paused())
             found = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=RECORDS_AT_ONCE)
             # nothing is fetched meanwhile: the next fetch finds more
             consumer.pause(*self._partitions)
-            if found:
-                self._pace.begun()
             for partition, records in found.items():
                 self._places[partition] = records[-1].offset + 1
                 self._takers[partition.topic](records)

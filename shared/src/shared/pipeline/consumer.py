@@ -12,7 +12,6 @@ from faststream import AckPolicy
 from shared.contracts.base import fingerprint, message_id
 from shared.contracts.reading import Unreadable, reader_of
 from shared.contracts.topics import TOPICS
-from shared.pace import Pace
 from shared.pipeline.messages import Delivery, Received, Refusal
 from shared.pipeline.offsets import Offsets
 from shared.pipeline.subscriber import PatientSubscriber
@@ -96,7 +95,6 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         # the factory knows no other class; this one adds no slots
         self._subscriber.__class__ = PatientSubscriber
         self._subscriber.max_bytes = settings.chunk_bytes
-        self._subscriber.pace = Pace(settings.chunk_interval_s)
         self._subscriber.take = self._handle
         self._subscriber(self._handle)  # it reads only where it has a handler
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-    from shared.pace import Pace
-
     Records = tuple[ConsumerRecord[Any, Any], ...]
 
 
@@ -33,8 +31,6 @@ class PatientSubscriber(BatchSubscriber):
     max_bytes: int = 4 * 1024 * 1024
     """What a chunk may hold of keys, values and headers, as they are once unpacked: a fetch is
     bounded in what came over the wire, and what compresses well is a thousand times that."""
-    pace: Pace
-    """Of chunks: most of what a chunk costs, it costs however much it holds."""
     _error: KafkaError | None = None
     take: Callable[[Records], Awaitable[None]]
     """What is done with a chunk. It never raises."""
@@ -60,7 +56,6 @@ class PatientSubscriber(BatchSubscriber):
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        await self.pace.turn()
         consumer.resume(*consumer.paused())
         taken = await self._take(consumer, self.batch_timeout_ms, self._step(0, 0))
         held_bytes = sum(map(_bytes_of, taken))
@@ -75,8 +70,6 @@ class PatientSubscriber(BatchSubscriber):
                 break
             taken += more
             held_bytes += sum(map(_bytes_of, more))
-        if taken:
-            self.pace.begun()
         consumer.pause(*consumer.assignment())
         return tuple(taken)
 

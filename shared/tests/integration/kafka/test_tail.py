@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from shared.background import Loop, repeat
 from shared.kafka.tail import Tail
-from shared.pace import Pace
 from shared.testing.signals import eventually
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Following:
     def __init__(self, topics: Topics) -> None:
         self.heard: list[bytes | None] = []
         self.beginnings = 0
-        self.tail = Tail(topics.connection, "tail-0", {TOPIC: self._take}, Pace(0.0), self._began)
+        self.tail = Tail(topics.connection, "tail-0", {TOPIC: self._take}, self._began)
 
     async def hears(self, *values: bytes) -> None:
         await eventually(

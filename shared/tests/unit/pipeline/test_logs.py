@@ -114,7 +114,7 @@ def test_our_own_lines_all_come_through(
     configure_logs("INFO", service="stock", instance="stock-0")
     for _ in range(3):
         get_logger("shared.pipeline.chunk").warning("chunk_retried")
-        logging.getLogger("uvicorn.error").error("said by another")
+        logging.getLogger("another").error("said by another")
         logging.getLogger("aiokafkaesque").error("said by a namesake")
     assert len(lines(capsys)) == 9
 

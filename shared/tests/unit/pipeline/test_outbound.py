@@ -11,7 +11,6 @@ from aiokafka.errors import KafkaConnectionError
 from shared.kafka import outbound as module
 from shared.kafka.outbound import NeverPublishedError, NotPublishedError, Outbound
 from shared.kafka.publisher import Record
-from shared.pace import Pace
 from shared.testing.signals import Gate
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def broker() -> Broker:
 
 @pytest.fixture
 def outbound(broker: Broker) -> Outbound:
-    return Outbound(broker, Pace(0.0), within_s=WITHIN_S)  # type: ignore[arg-type]
+    return Outbound(broker, within_s=WITHIN_S)  # type: ignore[arg-type]
 
 
 async def sent(outbound: Outbound, *names: str) -> list[asyncio.Task[None]]:
@@ -109,7 +108,7 @@ async def test_whose_caller_is_gone_is_not_sent(outbound: Outbound, broker: Brok
 
 
 async def test_f41_nobody_waits_longer_than_the_bound(broker: Broker) -> None:
-    outbound = Outbound(broker, Pace(0.0), within_s=0.05)  # type: ignore[arg-type]
+    outbound = Outbound(broker, within_s=0.05)  # type: ignore[arg-type]
     under_way = await sent(outbound, "a")
     running = asyncio.create_task(outbound.run_once())
     await broker.gates[0].reached()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import chain
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from aiokafka.errors import KafkaConnectionError
 from faststream.kafka import KafkaBroker
 
 from shared.kafka.connection import KafkaConnection
-from shared.pace import BEGINNINGS_AHEAD
 from shared.pipeline import Route
 from shared.pipeline.consumer import GroupConsumer
 from shared.pipeline.subscriber import PatientSubscriber
@@ -189,70 +187,3 @@ async def test_what_a_rebalance_brings_and_leaves_is_read_on(
     consumer.assigned = {FIRST, SECOND}
     consumer.put(FIRST, 100)
     assert await chunks(reading, consumer) == [[(0, 0)]]
-
-
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now_s = 100.0
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now_s)
-        monkeypatch.setattr("shared.pace.asyncio.sleep", self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-async def starts(
-    reading: PatientSubscriber, clock: Clock, chunks: int, *, took_s: float = 0.0
-) -> list[float]:
-    """When each of `chunks` starts whose message is there as soon as the one before has ended."""
-    consumer = FakeConsumer(FIRST)
-    started = []
-    for _ in range(chunks):
-        consumer.put(FIRST, 100)
-        assert await reading.get_msg(consumer)  # type: ignore[arg-type]
-        started.append(round(clock.now_s, 6))
-        clock.now_s += took_s
-    return started
-
-
-async def test_chunks_without_a_pause_follow_by_the_interval(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch)
-    reading = subscriber(monkeypatch, chunk_interval_s=0.5)
-    at_once = [100.0] * (BEGINNINGS_AHEAD + 1)
-    assert await starts(reading, clock, BEGINNINGS_AHEAD + 4) == [*at_once, 100.5, 101.0, 101.5]
-    clock.now_s = 200.0
-    # what was not used in a long quiet doesn't add up
-    assert await starts(reading, clock, BEGINNINGS_AHEAD + 2) == [
-        *[200.0] * (BEGINNINGS_AHEAD + 1), 200.5,
-    ]  # fmt: skip
-
-
-async def test_chunks_that_take_longer_than_the_interval_wait_for_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch)
-    reading = subscriber(monkeypatch, chunk_interval_s=0.5)
-    assert await starts(reading, clock, 20, took_s=0.5) == [100 + n / 2 for n in range(20)]
-
-
-async def test_nothing_is_fetched_while_a_chunk_waits_for_its_interval(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    consumer = FakeConsumer(FIRST)
-    clock = Clock(monkeypatch)
-    reading = subscriber(monkeypatch, chunk_interval_s=0.5)
-    await starts(reading, clock, BEGINNINGS_AHEAD + 1)
-
-    async def meanwhile(seconds: float) -> None:
-        assert consumer.paused() == {FIRST}
-        consumer.put(FIRST, 100)
-        await Clock.sleep(clock, seconds)
-
-    monkeypatch.setattr("shared.pace.asyncio.sleep", meanwhile)
-    consumer.pause(FIRST)
-    consumer.put(FIRST, 100)
-    assert len(await reading.get_msg(consumer)) == 2  # type: ignore[arg-type]
