@@ -8,7 +8,6 @@ What was acknowledged happens, whatever becomes of this process: who asks again,
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -23,6 +22,7 @@ from shared.contracts.refusals import CommandRefusal
 from shared.kafka.cloudevents import record_of
 from shared.kafka.outbound import NeverPublishedError, NotPublishedError
 from storefront.domain import OUTCOMES, Answer, Question, answer_of, heard
+from storefront.latest import Latest
 from storefront.metrics import LATE
 from storefront.patience import LOOK_S
 from storefront.problems import ProblemError, not_sent, unavailable, unknown
@@ -74,7 +74,7 @@ class Desk:
         self._outbound = outbound
         self._orders = orders
         self.patience = patience
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._known: Latest[str, Known] = Latest(KNOWN_ORDERS)
         self._under_way: set[str] = set()
         """Ids of commands that came with an `Idempotency-Key`, and that somebody waits for."""
 
@@ -256,9 +256,6 @@ class Desk:
         known = self._known.get(order.order_id)
         if known is None or known.version <= order.version:
             self._known[order.order_id] = Known(order.user_id, order.status, order.version)
-            self._known.move_to_end(order.order_id)
-            if len(self._known) > KNOWN_ORDERS:
-                self._known.popitem(last=False)
         return order
 
 

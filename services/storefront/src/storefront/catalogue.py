@@ -9,10 +9,10 @@ what is kept is shown, and says so.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from storefront.common import Common
+from storefront.latest import Latest
 from storefront.listing import Listing, StoredPage
 from storefront.problems import unavailable, unknown
 from storefront.shelf import Loaded, Shelf, Shown
@@ -54,7 +54,7 @@ class Catalogue:
         self._feed = feed
         self._keep_s = keep_s
         self._clock = clock
-        self._nexts: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._nexts: Latest[tuple[str, int], None] = Latest(NEXTS_REMEMBERED)
         self._common_products = Common(
             redis, "product", _page_of, shares=_has_products, keep_s=keep_s, clock=clock
         )
@@ -107,15 +107,9 @@ class Catalogue:
             shared=shared,
         )
         if shared and page.next is not None:
-            self._remember(page.next, limit)
+            self._nexts[page.next, limit] = None
         keep_s = self._keep_s if shared else min(STRANGE_PAGE_KEPT_S, self._keep_s)
         return Loaded(Listing(page, self._feed, alone=False), began_s, keep_s)
-
-    def _remember(self, after: str, limit: int) -> None:
-        self._nexts[after, limit] = None
-        self._nexts.move_to_end((after, limit))
-        if len(self._nexts) > NEXTS_REMEMBERED:
-            self._nexts.popitem(last=False)
 
     def _usable_since(self, age_s: float, product_id: str | None) -> Callable[[], float]:
         not_before_s = self._clock() - age_s

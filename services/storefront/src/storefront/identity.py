@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from shared.admin import faults
 from shared.contracts.facts import Facts
 from shared.contracts.ids import is_id
+from storefront.latest import Latest
 from storefront.problems import ProblemError, invalid, unknown
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Identity:
         self._issuer = settings.token_issuer
         self._audience = settings.token_audience
         self._believe_s = settings.session_cache_s
-        self._sessions: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._sessions: Latest[bytes, tuple[float, Caller]] = Latest(TOKENS_REMEMBERED)
         """SHA-256 of a token -> until when it is believed, and whose it is."""
 
     def caller(self, request: Request) -> Caller:
@@ -90,9 +90,6 @@ class Identity:
             return session[1]
         caller, ends = self._checked(token)
         self._sessions[digest] = (min(ends, now + self._believe_s), caller)
-        self._sessions.move_to_end(digest)
-        if len(self._sessions) > TOKENS_REMEMBERED:
-            self._sessions.popitem(last=False)
         return caller
 
     def _checked(self, token: str) -> tuple[Caller, float]:

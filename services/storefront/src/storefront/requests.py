@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from shared.telemetry.traceparents import TRACEPARENT
 from storefront.problems import invalid
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 KEY_CHARS: Final = 200
 KEY_PATTERN: Final = "^[!-~]+$"
 _KEY: Final = re.compile(rf"[!-~]{{1,{KEY_CHARS}}}")
-_TRACEPARENT: Final = re.compile(r"(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-[0-9a-f]{2}")
 _NOT_SAMPLED: Final = "00"
 
 
@@ -30,5 +30,5 @@ def idempotency_key(request: Request) -> str | None:
 def traceparent(request: Request) -> str | None:
     """The trace that the request belongs to, where it says so as W3C does. Whether it is sampled is
     not for whoever asks to say: what anybody may switch on costs every service."""
-    found = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    return f"{found[1]}-{_NOT_SAMPLED}" if found else None
+    found = TRACEPARENT.fullmatch(request.headers.get("traceparent", "").encode("latin-1"))
+    return f"{found[1].decode()}-{_NOT_SAMPLED}" if found else None

@@ -16,9 +16,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
+from storefront.latest import Latest
 from storefront.metrics import CACHE_HITS, CACHE_MISSES, CACHE_STALE
 from storefront.problems import ProblemError, unavailable
 
@@ -88,10 +88,9 @@ class Shelf(Generic[Key, Value]):
         `current_since_s(key)` is outdated. `what` is a label of metrics."""
         self._load = load
         self._current_since_s = current_since_s
-        self._at_most = at_most
         self._hot_s = hot_s
         self._clock = clock
-        self._kept: OrderedDict[Key, _Kept[Value]] = OrderedDict()
+        self._kept: Latest[Key, _Kept[Value]] = Latest(at_most)
         self._running: dict[Key, _Load[Value]] = {}
         self._next: dict[Key, asyncio.Task[Loaded[Value]]] = {}
         """Loads that have not begun."""
@@ -167,9 +166,6 @@ class Shelf(Generic[Key, Value]):
     def _keep(self, key: Key, loaded: Loaded[Value]) -> None:
         kept = self._kept[key] = _Kept(loaded)
         self._plan(kept, self._clock())
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._at_most:
-            self._kept.popitem(last=False)
 
     def _look(self, kept: _Kept[Value], now_s: float) -> bool:
         """Whether it was asked for so often that it must be loaded anew; else it may stay, as long

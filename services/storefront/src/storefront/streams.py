@@ -1,8 +1,7 @@
 """Server-sent events: answers that go on, and end when the process does.
 
-FastAPI has events of its own, written by routes that are generators: these can't refuse before the
-answer has begun, and build a model for each event. Here events are bytes that are ready, told to
-many at once.
+What is wrong is refused before the answer begins. Events are bytes that are ready, told to many at
+once.
 """
 
 from __future__ import annotations

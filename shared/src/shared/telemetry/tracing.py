@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,14 +18,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
+from shared.telemetry.traceparents import TRACEPARENT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
-
-_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_ZERO_TRACE = b"0" * 32
-_ZERO_SPAN = b"0" * 16
 
 DEFAULT_SAMPLE_RATIO = 0.01
 """Share of orders that are traced where the publisher didn't decide."""
@@ -64,10 +61,8 @@ class Tracing:
 
     def context_of(self, header: bytes | None) -> str:
         """The `traceparent` to go on with: the one that came, where it is valid, or a new one."""
-        if header is not None:
-            match = _TRACEPARENT.fullmatch(header)
-            if match and match[1] != _ZERO_TRACE and match[2] != _ZERO_SPAN:
-                return header.decode("ascii")
+        if header is not None and TRACEPARENT.fullmatch(header):
+            return header.decode("ascii")
         return self.new_context()
 
     def new_context(self) -> str:
